@@ -1,0 +1,57 @@
+# Everything a person needs to run, prove and change calbus. `make help` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements-uv.lock requirements-dev.lock pyproject.toml
+	@echo "Preparing $(VENV) (once; about half a minute) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "calbus needs Python 3.11 or newer: set PYTHON=python3.x")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements-uv.lock requirements-dev.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: demo
+demo: $(READY) ## Start everything, publish a recorded day, show the calendars, judge the result
+	@$(BIN)/calbus demo $(ARGS)
+
+.PHONY: test
+test: $(READY) ## Prove it: the whole suite on real Kafka, real PostgreSQL and the simulator
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: $(READY) ## Lint, format, strict types, import contracts, spelling
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/codespell
+
+.PHONY: fmt
+fmt: $(READY) ## Format the code and mend what the linter can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: schemas
+schemas: $(READY) ## Write JSON Schemas and the AsyncAPI document anew from the models
+	@$(BIN)/python -m schemas.generate
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+.PHONY: lock
+lock: $(READY) ## Write the lock files anew (needs the package index)
+	@$(LOCK) pyproject.toml -o requirements.lock
+	@$(LOCK) --extra dev pyproject.toml -o requirements-dev.lock
+	@echo uv | $(LOCK) - -o requirements-uv.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment and every cache (also the downloaded Kafka)
+	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
