@@ -1,0 +1,81 @@
+"""Which event types there are, on which topic each travels, and how topics are made.
+
+The one register of the bus: codec, ingest, generated documents and tests read it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.fields import Model
+from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
+from schemas.results import DeadLetter, Outcome, Wakeup
+from schemas.switches import AccountSettings, ProjectSettings, TenantSettings
+
+
+class Topic(StrEnum):
+    """Topic names without the deployment's prefix."""
+
+    ACTIONS = "actions.v1"
+    CONTACTS = "contacts.v1"
+    SETTINGS = "settings.v1"
+    COMMANDS = "commands.v1"
+    OUTCOMES = "outcomes.v1"
+    DEAD_LETTERS = "dead-letters.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicShape:
+    """How a topic is made. Its partition count comes from the settings."""
+
+    says: str
+    compacted: bool = False
+    retention_days: int | None = 7
+    max_message_bytes: int = 1_000_000
+
+
+TOPICS: dict[Topic, TopicShape] = {
+    Topic.ACTIONS: TopicShape(
+        "Actions, as upstream systems publish them. Key: anything that keeps an item's messages together, such as its id."
+    ),
+    Topic.CONTACTS: TopicShape("Contacts, as upstream systems publish them."),
+    Topic.SETTINGS: TopicShape(
+        "Tenants, projects and accounts; the last message of a key stands.",
+        compacted=True,
+        retention_days=None,
+    ),
+    Topic.COMMANDS: TopicShape("Wake-ups for writers, keyed by mailbox. Internal.", retention_days=1),
+    Topic.OUTCOMES: TopicShape("How each revision ended, keyed by entry."),
+    # An original of the largest size must still fit beside the headers that say what is wrong with it.
+    Topic.DEAD_LETTERS: TopicShape(
+        "Messages that could not be understood.", retention_days=30, max_message_bytes=1_100_000
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A CloudEvents `type`, its data model, its topic, and who writes it."""
+
+    name: str
+    model: type[Model]
+    topic: Topic
+    from_upstream: bool
+
+
+EVENT_TYPES: dict[str, EventType] = {
+    event.name: event
+    for event in (
+        EventType("calbus.action.upserted.v1", ActionUpserted, Topic.ACTIONS, from_upstream=True),
+        EventType("calbus.action.deleted.v1", ActionDeleted, Topic.ACTIONS, from_upstream=True),
+        EventType("calbus.contact.upserted.v1", ContactUpserted, Topic.CONTACTS, from_upstream=True),
+        EventType("calbus.contact.deleted.v1", ContactDeleted, Topic.CONTACTS, from_upstream=True),
+        EventType("calbus.tenant.settings.v1", TenantSettings, Topic.SETTINGS, from_upstream=True),
+        EventType("calbus.project.settings.v1", ProjectSettings, Topic.SETTINGS, from_upstream=True),
+        EventType("calbus.account.settings.v1", AccountSettings, Topic.SETTINGS, from_upstream=True),
+        EventType("calbus.outcome.v1", Outcome, Topic.OUTCOMES, from_upstream=False),
+        EventType("calbus.dead-letter.v1", DeadLetter, Topic.DEAD_LETTERS, from_upstream=False),
+        EventType("calbus.wakeup.v1", Wakeup, Topic.COMMANDS, from_upstream=False),
+    )
+}
+
+TYPE_NAMES: dict[type[Model], str] = {event.model: event.name for event in EVENT_TYPES.values()}

@@ -1,0 +1,114 @@
+"""What administrators and users set: the tenant, its projects, and each user's account.
+
+Published on the compacted settings topic under the key that `settings_key` gives; a null value under
+such a key (a tombstone) takes the setting away.
+"""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from schemas.fields import (
+    DURATION_MAX_MINUTES,
+    PROJECTS_MAX,
+    Directory,
+    Identifier,
+    Mailbox,
+    Model,
+    Revision,
+    ShortText,
+    TimeZone,
+)
+
+DEFAULT_DURATION_MINUTES = 30
+
+Duration = Annotated[int, Field(ge=5, le=DURATION_MAX_MINUTES)]
+
+
+class Scope(StrEnum):
+    """Whose setting it is; the first part of the message key."""
+
+    TENANT = "tenant"
+    PROJECT = "project"
+    ACCOUNT = "account"
+
+
+class Direction(StrEnum):
+    """Which way an account synchronises: up is item to Outlook, down is Outlook to the bus."""
+
+    UP = "up"
+    DOWN = "down"
+    BOTH = "both"
+    NONE = "none"
+
+    @property
+    def writes(self) -> bool:
+        """Whether items go up into the calendar."""
+        return self in (Direction.UP, Direction.BOTH)
+
+
+class _Settings(Model):
+    scope: ClassVar[Scope]
+
+    tenant: Identifier
+    revision: Revision
+    """Rises with every change of this setting; an older one is ignored."""
+
+
+class TenantSettings(_Settings):
+    """One customer of calbus and its Microsoft 365 directory."""
+
+    scope: ClassVar[Scope] = Scope.TENANT
+
+    enabled: bool
+    """The first of the three switches: nothing is written for a tenant that is not enabled."""
+    directory: Directory
+    time_zone: TimeZone = "UTC"
+    """For items that name none."""
+    default_duration_minutes: Duration = DEFAULT_DURATION_MINUTES
+    """For timed items that have neither end nor duration, and whose project sets none."""
+
+
+class ProjectSettings(_Settings):
+    """A group of items that is switched on as one."""
+
+    scope: ClassVar[Scope] = Scope.PROJECT
+
+    project: Identifier
+    enabled: bool
+    """The second switch: items of a project that is not enabled stand in no calendar."""
+    name: ShortText = ""
+    default_duration_minutes: Duration | None = None
+
+
+class AccountSettings(_Settings):
+    """One user's link to a mailbox."""
+
+    scope: ClassVar[Scope] = Scope.ACCOUNT
+
+    user: Identifier
+    mailbox: Mailbox
+    """May differ from the user's own address, and may change."""
+    allowed: bool
+    """The third switch: the organisation lets this user synchronise."""
+    blocked: bool = False
+    """The user is blocked in the business system: nothing is written for as long as that lasts."""
+    direction: Direction = Direction.UP
+    projects: Annotated[tuple[Identifier, ...], Field(max_length=PROJECTS_MAX)] | None = None
+    """The projects that this user wants to see; all enabled ones if left out. Items without a project always show."""
+
+
+SettingsEvent = TenantSettings | ProjectSettings | AccountSettings
+
+
+def settings_key(settings: SettingsEvent) -> str:
+    """The Kafka message key under which this setting is published and compacted."""
+    match settings:
+        case ProjectSettings():
+            parts = (settings.scope, settings.tenant, settings.project)
+        case AccountSettings():
+            parts = (settings.scope, settings.tenant, settings.user)
+        case _:
+            return f"{settings.scope}/{settings.tenant}"
+    return "/".join(parts)
