@@ -1,0 +1,1 @@
+"""The deployables. None imports another."""

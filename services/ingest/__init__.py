@@ -1,0 +1,1 @@
+"""Plans events from upstream into calendar entries."""

@@ -1,0 +1,119 @@
+"""CloudEvents 1.0 over Kafka, binary and structured mode: bytes and headers to models, and back.
+
+Pure: nothing here talks to Kafka. Written by hand because the published library parses every message twice and
+takes Kafka's list of headers for a dictionary; the tests use that library as an independent witness.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from schemas.events import EVENT_TYPES, TYPE_NAMES, EventType
+from schemas.fields import Model
+from schemas.reasons import Reason
+
+Headers = Sequence[tuple[str, bytes]]
+
+STRUCTURED = "application/cloudevents"
+JSON = b"application/json"
+FAULTS_NAMED_MAX = 10
+
+
+class UnreadableError(Exception):
+    """The message is not what the contract says; whose move: its publisher.
+
+    `detail` names fields and rules, never values.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A message that was understood."""
+
+    type: EventType
+    id: str
+    source: str
+    data: Model
+
+
+def decode(headers: Headers, value: bytes | None) -> Event:
+    """Read a message in either mode.
+
+    Raises UnreadableError with one of not_a_cloudevent, unknown_type, invalid_json, invalid_data.
+    """
+    named = {name.lower(): content for name, content in headers}
+    content_type = (named.get("content-type") or b"").decode("utf-8", "replace").lower()
+    data: bytes | None
+    if content_type.startswith(STRUCTURED):
+        attributes, data = _structured(content_type, value)
+    else:
+        attributes = {
+            name[3:]: content.decode("utf-8", "replace")
+            for name, content in named.items()
+            if name.startswith("ce_") and content is not None
+        }
+        data = value
+    event_type = _known_type(attributes)
+    if not data:
+        raise UnreadableError(Reason.INVALID_JSON, "the message has no data")
+    return Event(event_type, attributes["id"], attributes["source"], _validated(event_type, data))
+
+
+def _structured(content_type: str, value: bytes | None) -> tuple[dict[str, str], bytes]:
+    if "json" not in content_type.partition(";")[0]:
+        raise UnreadableError(Reason.NOT_A_CLOUDEVENT, "structured mode is understood as JSON only")
+    try:
+        envelope: Any = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        raise UnreadableError(Reason.INVALID_JSON, "the structured event is not JSON") from None
+    if not isinstance(envelope, dict):
+        raise UnreadableError(Reason.NOT_A_CLOUDEVENT, "the structured event is not a JSON object")
+    data = envelope.pop("data", None)
+    attributes = {name: content for name, content in envelope.items() if isinstance(content, str)}
+    return attributes, orjson.dumps(data) if data is not None else b""
+
+
+def _known_type(attributes: dict[str, str]) -> EventType:
+    absent = [name for name in ("specversion", "id", "source", "type") if not attributes.get(name)]
+    if absent:
+        raise UnreadableError(Reason.NOT_A_CLOUDEVENT, f"missing attributes: {', '.join(absent)}")
+    if attributes["specversion"] != "1.0":
+        raise UnreadableError(Reason.NOT_A_CLOUDEVENT, "specversion must be 1.0")
+    event_type = EVENT_TYPES.get(attributes["type"])
+    if event_type is None:
+        raise UnreadableError(Reason.UNKNOWN_TYPE, "the type is not in the contract")
+    return event_type
+
+
+def _validated(event_type: EventType, data: bytes) -> Model:
+    try:
+        return event_type.model.model_validate_json(data)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        if faults[0]["type"] == "json_invalid":
+            raise UnreadableError(Reason.INVALID_JSON, "the data is not JSON") from None
+        named = [f"{'.'.join(map(str, fault['loc'])) or 'item'}: {fault['msg']}" for fault in faults[:FAULTS_NAMED_MAX]]
+        if len(faults) > FAULTS_NAMED_MAX:
+            named.append(f"and {len(faults) - FAULTS_NAMED_MAX} more")
+        raise UnreadableError(Reason.INVALID_DATA, "; ".join(named)) from None
+
+
+def headers_for(model: type[Model], *, event_id: str, source: str, time: datetime) -> list[tuple[str, bytes]]:
+    """The headers of binary mode for an event of this model."""
+    return [
+        ("content-type", JSON),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", TYPE_NAMES[model].encode()),
+        ("ce_time", time.isoformat().encode()),
+    ]

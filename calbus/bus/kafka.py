@@ -1,0 +1,128 @@
+"""How this project talks to Kafka: clients with the settings that its guarantees rest on.
+
+At-least-once throughout: no automatic commits, idempotent producers, acknowledgement by all replicas.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka.helpers import create_ssl_context
+
+from calbus.outage import Dependency
+from calbus.settings import KafkaSettings, SaslMechanism, SecurityProtocol, SettingsError
+from schemas.events import Topic
+
+MESSAGE_MAX_BYTES = 1_200_000
+REBALANCE_TIMEOUT_MS = 60_000
+# A process that waits for PostgreSQL keeps its partitions for as long as it is alive; the liveness probe, not the
+# group, decides when it is stuck.
+POLL_INTERVAL_MAX_MS = 2**31 - 1
+
+
+def topic_name(settings: KafkaSettings, topic: Topic) -> str:
+    """The topic's full name in this deployment."""
+    return f"{settings.topic_prefix}.{topic}"
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """What every client needs to reach the brokers. Raises SettingsError for certificates that cannot be read."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "security_protocol": settings.kafka_security_protocol.value,
+    }
+    if settings.kafka_security_protocol in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
+        try:
+            options["ssl_context"] = create_ssl_context(
+                cafile=_path(settings.kafka_ssl_ca_file),
+                certfile=_path(settings.kafka_ssl_cert_file),
+                keyfile=_path(settings.kafka_ssl_key_file),
+            )
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(f"CALBUS_KAFKA_SSL_…_FILE: cannot be read: {error}") from None
+    if settings.kafka_security_protocol in (SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL):
+        if not settings.kafka_sasl_username:
+            raise SettingsError("CALBUS_KAFKA_SASL_USERNAME is missing. The security protocol is a SASL one.")
+        options |= {
+            "sasl_mechanism": SaslMechanism(settings.kafka_sasl_mechanism).value,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": settings.kafka_sasl_password.get_secret_value(),
+        }
+    return options
+
+
+def _path(path: Any) -> str | None:
+    return str(path) if path else None
+
+
+@asynccontextmanager
+async def producer(settings: KafkaSettings, kafka: Dependency) -> AsyncIterator[AIOKafkaProducer]:
+    """A started idempotent producer; waits for the brokers if they are away."""
+
+    async def start() -> AIOKafkaProducer:
+        client = AIOKafkaProducer(
+            **client_options(settings),
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=0,
+            max_request_size=MESSAGE_MAX_BYTES,
+        )
+        try:
+            await client.start()
+        except BaseException:
+            await client.stop()
+            raise
+        return client
+
+    client = await kafka.insist(start)
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+@asynccontextmanager
+async def consumer(
+    settings: KafkaSettings,
+    kafka: Dependency,
+    *,
+    group: str,
+    topics: list[Topic],
+    member: str | None = None,
+    session_timeout_ms: int = 30_000,
+    listener: ConsumerRebalanceListener | None = None,
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer of `topics` in `group`; waits for the brokers if they are away.
+
+    Offsets are committed by the caller only. `member` makes the membership static: a restart within the session
+    timeout takes its partitions up again without a rebalance of the others.
+    """
+
+    async def start() -> AIOKafkaConsumer:
+        client = AIOKafkaConsumer(
+            **client_options(settings),
+            group_id=f"{settings.topic_prefix}.{group}",
+            group_instance_id=member,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=max(session_timeout_ms // 10, 100),
+            max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
+            rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
+            metadata_max_age_ms=30_000,
+        )
+        client.subscribe([topic_name(settings, topic) for topic in topics], listener=listener)
+        try:
+            await client.start()
+        except BaseException:
+            await client.stop()
+            raise
+        return client
+
+    client = await kafka.insist(start)
+    try:
+        yield client
+    finally:
+        await client.stop()

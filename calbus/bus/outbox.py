@@ -1,0 +1,70 @@
+"""The outbox relay: outcomes are stored in the transaction that decides them, and published from here.
+
+At least once: rows are deleted in the transaction that read them, after Kafka acknowledged; a crash in between
+publishes them again under the same CloudEvents id.
+"""
+
+import asyncio
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+
+from calbus.bus.cloudevents import headers_for
+from calbus.outage import Dependency
+from calbus.store import outbox
+from schemas.results import Outcome
+
+BATCH_MAX_EVENTS = 500
+IDLE_S = 1.0
+
+
+class Relay:
+    """Publishes what stands in the outbox; several relays share the work."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        producer: AIOKafkaProducer,
+        topic_prefix: str,
+        *,
+        postgres: Dependency,
+        kafka: Dependency,
+    ) -> None:
+        self._pool = pool
+        self._producer = producer
+        self._topic_prefix = topic_prefix
+        self._postgres = postgres
+        self._kafka = kafka
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that there is something new, so that it need not wait for the next look."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled; looks by itself every second for what a crashed process left."""
+        while True:
+            self._wake.clear()
+            while await self._kafka.insist(lambda: self._postgres.insist(self.publish_batch)):
+                pass
+            try:
+                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+            except TimeoutError:
+                continue
+
+    async def publish_batch(self) -> int:
+        """Publish up to 500 events; gives how many."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            events = await outbox.take(connection, BATCH_MAX_EVENTS)
+            acknowledgements = [
+                await self._producer.send(
+                    f"{self._topic_prefix}.{event.topic}",
+                    value=event.value,
+                    key=event.key,
+                    headers=headers_for(Outcome, event_id=event.event_id, source="/calbus", time=event.decided_at),
+                )
+                for event in events
+            ]
+            for acknowledgement in acknowledgements:
+                await acknowledgement
+        return len(events)

@@ -1,0 +1,32 @@
+"""Wake-ups: keyed by mailbox, so that one writer at a time owns it."""
+
+from uuid import UUID
+
+import orjson
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+
+from calbus.store.entries import Due
+
+
+async def send_wakeups(producer: AIOKafkaProducer, topic: str, due: list[Due]) -> None:
+    """Wake the writers; returns when all are acknowledged. An entry without a mailbox to act in is left out."""
+    acknowledgements = [
+        await producer.send(topic, key=entry.target.lane.encode(), value=_encode(entry))
+        for entry in due
+        if entry.target is not None
+    ]
+    for acknowledgement in acknowledgements:
+        await acknowledgement
+
+
+def _encode(entry: Due) -> bytes:
+    return orjson.dumps({"tenant": entry.tenant, "entry_id": str(entry.entry_id)})
+
+
+def read_wakeup(record: ConsumerRecord) -> tuple[str, str, UUID] | None:
+    """Lane, tenant and entry of a wake-up; None if it is not one, which only a foreign producer can cause."""
+    try:
+        fields = orjson.loads(record.value)
+        return record.key.decode(), fields["tenant"], UUID(fields["entry_id"])
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None

@@ -1,0 +1,246 @@
+"""The `calbus` command line: the kernel's own commands, and those that deployables register.
+
+Every option is a setting, and every setting an environment variable; secrets are read from the environment only.
+"""
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar, get_args
+
+import asyncpg
+import typer
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from calbus import settings as kernel
+from calbus.bus.publish import Published, PublishError, publish, read_file
+from calbus.bus.topics import create_topics
+from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE
+from calbus.settings import PREFIX, KafkaSettings, PostgresSettings, Settings, SettingsError, load
+from calbus.store.migrate import MigrationError, migrate
+
+COMMANDS = "calbus.commands"
+
+S = TypeVar("S", bound=Settings)
+Configure = Callable[[Settings], None]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Command:
+    """A command whose options are the fields of a settings model."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: type[S],
+        run: Callable[..., None],
+        configure: Configure | None,
+        **arguments: Any,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self._run = run
+        self._configure = configure
+        self._arguments = arguments
+
+    def __call__(self) -> None:
+        """Run as a program of its own."""
+        app = typer.Typer(add_completion=False)
+        self.register(app)
+        _run_app(app)
+
+    def register(self, app: typer.Typer) -> None:
+        """Add this command to an app."""
+
+        def call(**given: str | None) -> None:
+            arguments = {name: given.pop(name) for name in self._arguments}
+            options = {name: value for name, value in given.items() if value is not None}
+            settings = load(self.settings, **options)
+            if self._configure is not None:
+                self._configure(settings)
+            self._run(settings, **arguments)
+
+        # typer reads a function's signature; this one is made from the settings model.
+        parameters = [*self._arguments.items(), *_options(self.settings).items()]
+        call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    annotation=annotation,
+                    default=inspect.Parameter.empty if name in self._arguments else None,
+                )
+                for name, annotation in parameters
+            ]
+        )
+        call.__annotations__ = dict(parameters)
+        call.__doc__ = inspect.getdoc(self._run) or self.settings.__doc__
+        app.command(self.name)(call)
+
+
+def command_of(
+    name: str,
+    settings: type[S],
+    run: Callable[..., None],
+    configure: Configure | None = None,
+    **arguments: Any,
+) -> Command:
+    """A command `name` that calls `run` with the settings, after `configure` with the same.
+
+    `arguments` are typer annotations of positional arguments that `run` takes besides.
+    """
+    return Command(name, settings, run, configure, **arguments)
+
+
+def _options(settings: type[Settings]) -> dict[str, Any]:
+    options = {}
+    for name, field in settings.model_fields.items():
+        if SecretStr in (field.annotation, *get_args(field.annotation)):
+            continue
+        about = " ".join((field.description or "").split())
+        flag = f"--{name.replace('_', '-')}"
+        options[name] = Annotated[
+            str | None, typer.Option(flag, help=f"{about} [{PREFIX}{name.upper()}]", show_default=False)
+        ]
+    return options
+
+
+def _migrate(settings: PostgresSettings) -> None:
+    """Bring the database to the newest schema. Safe to run twice, and from two places at once."""
+
+    async def main() -> None:
+        connection = await asyncpg.connect(settings.postgres_dsn.get_secret_value())
+        try:
+            fresh = await migrate(connection)
+        finally:
+            await connection.close()
+        for step in fresh:
+            out.print(f"applied {step.name}")
+        out.print("the schema is up to date")
+
+    try:
+        asyncio.run(main())
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, MigrationError) as error:
+        _fail(f"PostgreSQL (CALBUS_POSTGRES_DSN): {str(error) or type(error).__name__}")
+
+
+def _topics(settings: KafkaSettings) -> None:
+    """Make the topics that are not there yet; those that are stay as they are."""
+    try:
+        created = asyncio.run(create_topics(settings))
+    except (OSError, KafkaError) as error:
+        _fail(f"Kafka (CALBUS_KAFKA_BOOTSTRAP): {error}")
+    for name in created:
+        out.print(f"made {name}")
+    out.print("all topics are there")
+
+
+def _publish(settings: KafkaSettings, file: Path) -> None:
+    """Publish the events of a JSON Lines file, each line a CloudEvent in JSON."""
+    try:
+        published: Published = asyncio.run(publish(settings, read_file(file)))
+    except PublishError as error:
+        _fail(str(error), EXIT_USAGE)
+    except (OSError, KafkaError) as error:
+        _fail(f"Kafka (CALBUS_KAFKA_BOOTSTRAP): {error}")
+    for topic, count in sorted(published.items()):
+        out.print(f"{count:6} to {topic}")
+
+
+def _fail(sentence: str, code: int = EXIT_FAILURE) -> NoReturn:
+    err.print(sentence, style="red", soft_wrap=True)
+    raise typer.Exit(code)
+
+
+_KERNEL = [
+    command_of("migrate", PostgresSettings, _migrate),
+    command_of("topics", KafkaSettings, _topics),
+    command_of(
+        "publish",
+        KafkaSettings,
+        _publish,
+        file=Annotated[Path, typer.Argument(help="The file.", exists=True, dir_okay=False, readable=True)],
+    ),
+]
+
+
+def _registered() -> list[Command]:
+    return [entry.load() for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name)]
+
+
+def app() -> typer.Typer:
+    """The whole command line."""
+    root = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Keeps people's Outlook calendars in step with the work that business systems plan for them.",
+        epilog="Every option is also an environment variable, named beside it. Secrets come from the environment only.",
+    )
+    commands = [*_KERNEL, *_registered()]
+    for command in commands:
+        command.register(root)
+
+    @root.command("settings")
+    def show_settings() -> None:
+        """Print the settings in force for every program, with secrets masked, and say what is missing or wrong."""
+        _show_settings(commands)
+
+    @root.command("version")
+    def show_version() -> None:
+        """Print the version."""
+        out.print(version("calbus"))
+
+    return root
+
+
+def _show_settings(commands: list[Command]) -> None:
+    table = Table("Variable", "Value", "Used by", box=None, header_style="bold")
+    users: dict[str, list[str]] = {}
+    values: dict[str, Any] = {}
+    faults: dict[str, None] = {}
+    for command in commands:
+        try:
+            loaded: Any = load(command.settings)
+        except SettingsError as error:
+            faults.update(dict.fromkeys(str(error).splitlines()))
+            loaded = command.settings.model_construct(**kernel.as_far_as_valid(command.settings))
+        for name in command.settings.model_fields:
+            users.setdefault(name, []).append(command.name)
+            values[name] = getattr(loaded, name, None)
+    for name, of in sorted(users.items()):
+        table.add_row(f"{PREFIX}{name.upper()}", _shown(values[name]), ", ".join(of))
+    out.print(table)
+    for sentence in [*faults, *kernel.unknown_variables([command.settings for command in commands])]:
+        err.print(sentence, style="yellow", soft_wrap=True)
+    if faults:
+        raise typer.Exit(EXIT_USAGE)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, SecretStr):
+        return "********" if value.get_secret_value() else "–"
+    return str(getattr(value, "value", value))
+
+
+def _run_app(root: typer.Typer) -> None:
+    try:
+        root()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_USAGE)
+
+
+def main() -> None:
+    """Entry point of the `calbus` program."""
+    _run_app(app())

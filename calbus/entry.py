@@ -1,0 +1,155 @@
+"""The entry: one item in one assignee's calendar, as planned by ingest and applied by a writer.
+
+Values and pure functions over them; both services and the store speak in these.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID, uuid5
+
+import orjson
+
+from schemas.items import Kind
+from schemas.reasons import Reason
+
+_NAMESPACE = UUID("6f1c0b52-6a0b-5e0e-9c53-0c1e6f1b7a57")
+
+
+class Intent(StrEnum):
+    """What should stand in the calendar."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    HOLD = "hold"
+    """Whatever stands there stays as it is: nothing is written, nothing is removed."""
+
+
+class ShowAs(StrEnum):
+    FREE = "free"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ItemKey:
+    """Names an item across all tenants."""
+
+    tenant: str
+    source: str
+    kind: Kind
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an entry says, in no calendar system's words.
+
+    `start` and `end` are wall-clock times in `time_zone` (IANA); `end` is exclusive and after `start`. All-day
+    entries run from midnight to midnight.
+    """
+
+    subject: str
+    body: str
+    start: datetime
+    end: datetime
+    time_zone: str
+    all_day: bool
+    show_as: ShowAs
+    importance: str
+    private: bool
+    category: str
+    reminder_minutes: int | None
+    place: str
+
+    def to_json(self) -> bytes:
+        """The stored form: keys in a fixed order, so that equal contents have equal bytes."""
+        return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)
+
+    @classmethod
+    def from_json(cls, stored: str | bytes) -> "Content":
+        """The inverse of `to_json`."""
+        fields: dict[str, Any] = orjson.loads(stored)
+        fields["start"] = datetime.fromisoformat(fields["start"])
+        fields["end"] = datetime.fromisoformat(fields["end"])
+        fields["show_as"] = ShowAs(fields["show_as"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A mailbox in a Microsoft Entra directory."""
+
+    directory: str
+    mailbox: str
+
+    @property
+    def lane(self) -> str:
+        """Names the mailbox in message keys and logs without giving the address away; the case does not matter."""
+        address = f"{self.directory}\0{self.mailbox}".lower()
+        return blake2b(address.encode(), digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What ingest last planned for the entry."""
+
+    revision: int
+    plan: int
+    intent: Intent
+    reason: Reason
+    place: Place | None
+    content: bytes | None
+    content_hash: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a writer last knew to stand in the calendar."""
+
+    plan: int = 0
+    place: Place | None = None
+    content_hash: bytes | None = None
+    event_id: str | None = None
+    etag: str | None = None
+    generation: int = 0
+    in_doubt: bool = False
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether an event stands, or may stand, in the calendar at `place`."""
+        return self.event_id is not None or self.in_doubt
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Desired and applied, side by side."""
+
+    entry_id: UUID
+    item: ItemKey
+    assignee: str
+    desired: Desired
+    applied: Applied
+    owed: bool
+
+    @property
+    def target(self) -> Place | None:
+        """The mailbox in which the next step happens: where the event is, before where it should be."""
+        return self.applied.place if self.applied.may_exist else self.desired.place
+
+
+def entry_id_of(item: ItemKey, assignee: str) -> UUID:
+    """The entry's id: the same for all revisions of the item, different for every tenant."""
+    # No part can contain a slash (schemas.fields.Identifier), so that two different entries never collide.
+    return uuid5(_NAMESPACE, f"{item.tenant}/{item.source}/{item.kind}/{item.id}/{assignee}")
+
+
+def transaction_id_of(entry_id: UUID, generation: int) -> UUID:
+    """The id under which Graph recognises a repeated create; another one after the event is gone."""
+    return uuid5(entry_id, str(generation))
+
+
+def content_hash_of(content: bytes) -> bytes:
+    """Tells whether two contents are the same."""
+    return blake2b(content, digest_size=16).digest()

@@ -1,0 +1,47 @@
+"""How a program runs and ends: signals, exit codes, and errors that say whose move it is."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from calbus.settings import SettingsError
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not made for every platform
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run until it returns, or until SIGINT or SIGTERM asks it to finish; exits 2 for a faulty setting.
+
+    The signal cancels `main`, which drains what it has in hand.
+    """
+    try:
+        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+            runner.run(_until_signalled(main))
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_USAGE)
+
+
+async def _until_signalled(main: Callable[[], Awaitable[None]]) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(main())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

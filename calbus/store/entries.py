@@ -1,0 +1,283 @@
+"""The entry table: what is desired (ingest writes it) and what is applied (writers do), set-based throughout."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place
+from calbus.store.connection import Connection
+from schemas.items import Kind
+from schemas.reasons import Reason
+
+_COLUMNS = """
+    e.entry_id, e.tenant, e.source, e.kind, e.id, e.assignee,
+    e.revision, e.plan, e.intent, e.reason, e.directory, e.mailbox, e.content, e.content_hash,
+    e.applied_plan, e.applied_directory, e.applied_mailbox, e.applied_hash, e.event_id, e.etag, e.generation,
+    e.in_doubt, e.owed
+"""
+
+_LOCK_OF_ITEMS = f"""
+SELECT {_COLUMNS} FROM entry e
+JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
+  ON e.tenant = k.tenant AND e.source = k.source AND e.kind = k.kind AND e.id = k.id
+ORDER BY e.entry_id
+FOR UPDATE OF e
+"""  # noqa: S608
+
+_PUT_DESIRED = """
+INSERT INTO entry (entry_id, tenant, source, kind, id, assignee, revision, plan, intent, reason, directory, mailbox,
+                   content, content_hash, owed, due_at, published_at)
+SELECT * FROM unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::text[],
+    $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::bytea[], $15::boolean[], $16::timestamptz[],
+    $17::timestamptz[]
+) ORDER BY 1
+ON CONFLICT (entry_id) DO UPDATE SET
+    revision = excluded.revision, plan = excluded.plan, intent = excluded.intent, reason = excluded.reason,
+    directory = excluded.directory, mailbox = excluded.mailbox, content = excluded.content,
+    content_hash = excluded.content_hash, owed = excluded.owed, due_at = excluded.due_at,
+    published_at = excluded.published_at, attempts = 0, last_error = NULL, changed_at = now()
+"""
+
+# A create leaves its trace before it happens: whoever finds `in_doubt` later asks the calendar first. The row is
+# given as it was before the mark, so that the one who set it knows that nothing was sent yet.
+_LOAD_FOR_WORK = f"""
+WITH locked AS (
+    SELECT e.* FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
+), marked AS (
+    UPDATE entry e
+    SET in_doubt = true, applied_directory = e.directory, applied_mailbox = e.mailbox,
+        write_version = e.write_version + 1
+    FROM locked l
+    WHERE e.entry_id = l.entry_id AND l.intent = 'present' AND l.event_id IS NULL AND NOT l.in_doubt
+    RETURNING e.entry_id, e.write_version
+)
+SELECT {_COLUMNS}, coalesce(m.write_version, e.write_version) AS write_version, e.attempts, e.published_at
+FROM locked e LEFT JOIN marked m USING (entry_id)
+"""  # noqa: S608
+
+_RECORD = """
+WITH locked AS (
+    SELECT e.entry_id FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
+), results AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::text[],
+        $9::integer[], $10::boolean[], $11::boolean[], $12::integer[], $13::text[], $14::timestamptz[]
+    ) AS r (entry_id, write_version, plan, directory, mailbox, hash, event_id, etag, generation, in_doubt, settled,
+            attempts, last_error, due_at)
+)
+UPDATE entry e SET
+    applied_plan = CASE WHEN r.settled THEN r.plan ELSE e.applied_plan END,
+    applied_directory = r.directory, applied_mailbox = r.mailbox, applied_hash = r.hash, event_id = r.event_id,
+    etag = r.etag, generation = r.generation, in_doubt = r.in_doubt, write_version = e.write_version + 1,
+    attempts = CASE WHEN e.plan = r.plan THEN r.attempts ELSE e.attempts END,
+    last_error = CASE WHEN e.plan = r.plan THEN r.last_error ELSE e.last_error END,
+    owed = e.owed AND NOT (r.settled AND e.plan = r.plan),
+    -- A plan made while this work was under way is still to be done.
+    due_at = CASE WHEN e.plan <> r.plan THEN now() ELSE r.due_at END
+FROM results r JOIN locked l USING (entry_id)
+WHERE e.entry_id = r.entry_id AND e.write_version = r.write_version
+RETURNING e.entry_id, e.plan, e.plan = r.plan AS current
+"""
+
+_POSTPONE = """
+UPDATE entry e SET due_at = $2 WHERE e.entry_id IN (
+    SELECT entry_id FROM entry WHERE entry_id = ANY ($1::uuid[]) AND due_at IS NOT NULL ORDER BY entry_id FOR UPDATE
+)
+"""
+
+_SWEEP = """
+UPDATE entry e SET due_at = $2 FROM (
+    SELECT entry_id FROM entry WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+) d WHERE e.entry_id = d.entry_id
+RETURNING e.entry_id, e.tenant, e.directory, e.mailbox, e.applied_directory, e.applied_mailbox, e.event_id,
+          e.in_doubt
+"""
+
+_PUT_WIDTH = 17
+_RECORD_WIDTH = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An entry as ingest leaves it: with its new desired state, and when it is due if a writer has work."""
+
+    entry: Entry
+    due_at: datetime | None
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An entry in a writer's hands. `write_version` must still stand when the result is recorded."""
+
+    entry: Entry
+    write_version: int
+    attempts: int
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a writer found or did. `settled`: nothing is left to do for the plan that was loaded."""
+
+    entry_id: UUID
+    write_version: int
+    plan: int
+    applied: Applied
+    settled: bool
+    attempts: int
+    last_error: Reason | None
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An entry that a writer should look at, and where."""
+
+    entry_id: UUID
+    tenant: str
+    target: Place | None
+
+
+async def lock_of_items(connection: Connection, keys: Iterable[ItemKey]) -> list[Entry]:
+    """All entries of these items, locked until the transaction ends."""
+    wanted = sorted(keys)
+    rows = await connection.fetch(
+        _LOCK_OF_ITEMS,
+        [key.tenant for key in wanted],
+        [key.source for key in wanted],
+        [key.kind.value for key in wanted],
+        [key.id for key in wanted],
+    )
+    return [_entry(row) for row in rows]
+
+
+async def put_desired(connection: Connection, planned: list[Planned]) -> None:
+    """Store new desired states; what is applied is left as it is."""
+    if not planned:
+        return
+    rows = [_desired_row(plan) for plan in planned]
+    await connection.execute(_PUT_DESIRED, *_transpose(rows, _PUT_WIDTH))
+
+
+async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[Loaded]:
+    """The entries as they were, in no order; each that is about to be created is marked `in_doubt` durably.
+
+    Entries that do not exist are left out.
+    """
+    rows = await connection.fetch(_LOAD_FOR_WORK, entry_ids)
+    return [Loaded(_entry(row), row["write_version"], row["attempts"], row["published_at"]) for row in rows]
+
+
+async def record(connection: Connection, results: list[Result]) -> dict[UUID, bool]:
+    """Store what was applied; gives, for each result that still counted, whether its plan is the newest.
+
+    A result is left out when another writer recorded meanwhile: what it says may be out of date.
+    """
+    rows = [_result_row(result) for result in results]
+    recorded = await connection.fetch(_RECORD, *_transpose(rows, _RECORD_WIDTH))
+    return {row["entry_id"]: row["current"] for row in recorded}
+
+
+async def postpone(pool: asyncpg.Pool, entry_ids: list[UUID], until: datetime) -> None:
+    """Let the sweeper command these again at `until`; those that have no work meanwhile are left alone."""
+    await pool.execute(_POSTPONE, entry_ids, until)
+
+
+async def sweep(pool: asyncpg.Pool, *, now: datetime, again_at: datetime, limit: int) -> list[Due]:
+    """Up to `limit` entries that are due, oldest first; each is next due at `again_at`, if still unsettled then."""
+    rows = await pool.fetch(_SWEEP, now, again_at, limit)
+    return [Due(row["entry_id"], row["tenant"], _target(row)) for row in rows]
+
+
+async def count_owed(pool: asyncpg.Pool) -> int:
+    """How many entries still owe the outcome of their newest plan."""
+    return int(await pool.fetchval("SELECT count(*) FROM entry WHERE owed"))
+
+
+def _entry(row: asyncpg.Record) -> Entry:
+    return Entry(
+        entry_id=row["entry_id"],
+        item=ItemKey(row["tenant"], row["source"], Kind(row["kind"]), row["id"]),
+        assignee=row["assignee"],
+        desired=Desired(
+            revision=row["revision"],
+            plan=row["plan"],
+            intent=Intent(row["intent"]),
+            reason=Reason(row["reason"]),
+            place=_place(row["directory"], row["mailbox"]),
+            content=row["content"].encode() if row["content"] is not None else None,
+            content_hash=row["content_hash"],
+        ),
+        applied=Applied(
+            plan=row["applied_plan"],
+            place=_place(row["applied_directory"], row["applied_mailbox"]),
+            content_hash=row["applied_hash"],
+            event_id=row["event_id"],
+            etag=row["etag"],
+            generation=row["generation"],
+            in_doubt=row["in_doubt"],
+        ),
+        owed=row["owed"],
+    )
+
+
+def _place(directory: str | None, mailbox: str | None) -> Place | None:
+    return Place(directory, mailbox) if directory is not None and mailbox is not None else None
+
+
+def _target(row: asyncpg.Record) -> Place | None:
+    if row["event_id"] is not None or row["in_doubt"]:
+        return _place(row["applied_directory"], row["applied_mailbox"])
+    return _place(row["directory"], row["mailbox"])
+
+
+def _desired_row(planned: Planned) -> tuple[object, ...]:
+    entry, desired = planned.entry, planned.entry.desired
+    return (
+        entry.entry_id,
+        entry.item.tenant,
+        entry.item.source,
+        entry.item.kind.value,
+        entry.item.id,
+        entry.assignee,
+        desired.revision,
+        desired.plan,
+        desired.intent.value,
+        desired.reason.value,
+        desired.place.directory if desired.place else None,
+        desired.place.mailbox if desired.place else None,
+        desired.content.decode() if desired.content is not None else None,
+        desired.content_hash,
+        entry.owed,
+        planned.due_at,
+        planned.published_at,
+    )
+
+
+def _result_row(result: Result) -> tuple[object, ...]:
+    applied = result.applied
+    return (
+        result.entry_id,
+        result.write_version,
+        result.plan,
+        applied.place.directory if applied.place else None,
+        applied.place.mailbox if applied.place else None,
+        applied.content_hash,
+        applied.event_id,
+        applied.etag,
+        applied.generation,
+        applied.in_doubt,
+        result.settled,
+        result.attempts,
+        result.last_error.value if result.last_error else None,
+        result.due_at,
+    )
+
+
+def _transpose(rows: list[tuple[object, ...]], width: int) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

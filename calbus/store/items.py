@@ -1,0 +1,97 @@
+"""The item table: the newest revision of each item, and the last one of those that are gone."""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+
+from calbus.entry import ItemKey
+from calbus.store.connection import Connection
+from schemas.items import ActionUpserted, ContactUpserted, ItemUpserted, Kind
+
+_MODELS: dict[Kind, type[ItemUpserted]] = {Kind.ACTION: ActionUpserted, Kind.CONTACT: ContactUpserted}
+
+_LOCK = """
+SELECT i.tenant, i.source, i.kind, i.id, i.revision, i.content_hash, i.body
+FROM item i
+JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
+  ON i.tenant = k.tenant AND i.source = k.source AND i.kind = k.kind AND i.id = k.id
+ORDER BY i.tenant, i.source, i.kind, i.id
+FOR UPDATE OF i
+"""
+
+_INSERT = """
+INSERT INTO item (tenant, source, kind, id, revision, content_hash, project, body)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::jsonb[]
+) ORDER BY 1, 2, 3, 4
+ON CONFLICT DO NOTHING
+"""
+
+_UPDATE = """
+UPDATE item i SET revision = n.revision, content_hash = n.content_hash, project = n.project, body = n.body,
+                  received_at = now()
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::jsonb[]
+) AS n (tenant, source, kind, id, revision, content_hash, project, body)
+WHERE i.tenant = n.tenant AND i.source = n.source AND i.kind = n.kind AND i.id = n.id
+"""
+
+
+class RacedError(Exception):
+    """Another process stored one of the items for the first time, between our look and our write: do it all again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """An item as it stands; `item` is None if it was deleted."""
+
+    revision: int
+    content_hash: bytes
+    item: ItemUpserted | None
+
+
+async def lock(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
+    """Those of the items that there are, locked until the transaction ends."""
+    rows = await connection.fetch(_LOCK, *_columns(sorted(keys)))
+    found = {}
+    for row in rows:
+        kind = Kind(row["kind"])
+        item = _MODELS[kind].model_validate_json(row["body"]) if row["body"] else None
+        key = ItemKey(row["tenant"], row["source"], kind, row["id"])
+        found[key] = StoredItem(row["revision"], row["content_hash"], item)
+    return found
+
+
+async def put(connection: Connection, items: dict[ItemKey, StoredItem], known: Container[ItemKey]) -> None:
+    """Store newer revisions; `known` are the items that `lock` gave.
+
+    Raises RacedError if an item that was not there has come to be there meanwhile.
+    """
+    fresh = {key: item for key, item in items.items() if key not in known}
+    if fresh:
+        status = await connection.execute(_INSERT, *_rows(fresh))
+        if int(status.rpartition(" ")[2]) != len(fresh):
+            raise RacedError
+    changed = {key: item for key, item in items.items() if key in known}
+    if changed:
+        await connection.execute(_UPDATE, *_rows(changed))
+
+
+def _rows(items: dict[ItemKey, StoredItem]) -> tuple[list[object], ...]:
+    stored = list(items.values())
+    return (
+        *_columns(items),
+        [item.revision for item in stored],
+        [item.content_hash for item in stored],
+        [item.item.project if item.item else None for item in stored],
+        [item.item.model_dump_json() if item.item else None for item in stored],
+    )
+
+
+def _columns(keys: Iterable[ItemKey]) -> tuple[list[object], ...]:
+    keys = list(keys)
+    return (
+        [key.tenant for key in keys],
+        [key.source for key in keys],
+        [key.kind.value for key in keys],
+        [key.id for key in keys],
+    )

@@ -1,0 +1,37 @@
+"""Connections to PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from calbus.outage import Dependency
+from calbus.settings import PostgresSettings, SettingsError
+
+
+@asynccontextmanager
+async def connect(settings: PostgresSettings, postgres: Dependency) -> AsyncIterator[asyncpg.Pool]:
+    """A pool of connections; waits for the server if it is away.
+
+    Raises SettingsError if the server refuses the credentials or has no such database.
+    """
+
+    async def start() -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            settings.postgres_dsn.get_secret_value(),
+            min_size=1,
+            max_size=settings.postgres_pool_max_connections,
+            command_timeout=settings.postgres_command_timeout_s,
+            server_settings={"application_name": "calbus"},
+        )
+
+    try:
+        pool = await postgres.insist(start)
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        raise SettingsError(f"CALBUS_POSTGRES_DSN is refused by the server: {error}") from None
+    except ValueError as error:
+        raise SettingsError(f"CALBUS_POSTGRES_DSN is wrong: {error}") from None
+    try:
+        yield pool
+    finally:
+        pool.terminate()

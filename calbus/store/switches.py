@@ -1,0 +1,171 @@
+"""The setting table: what administrators and users set, and the re-plans that a change of it asks for."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from calbus.store.connection import Connection
+from schemas.items import Kind
+from schemas.switches import AccountSettings, ProjectSettings, Scope, SettingsEvent, TenantSettings
+
+_MODELS: dict[str, type[SettingsEvent]] = {
+    Scope.TENANT: TenantSettings,
+    Scope.PROJECT: ProjectSettings,
+    Scope.ACCOUNT: AccountSettings,
+}
+
+# Planning holds the shared lock from reading the settings to its commit, a change of settings the exclusive one.
+# So every plan that used the old settings is visible to the re-plan that the change asks for.
+_LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(hashtextextended('calbus/' || t, 0)) FROM unnest($1::text[]) t"
+_LOCK_EXCLUSIVE = "SELECT pg_advisory_xact_lock(hashtextextended('calbus/' || $1, 0))"
+
+_FETCH = """
+SELECT s.scope, s.tenant, s.name, s.body
+FROM setting s
+JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (tenant, scope, name)
+  ON s.tenant = k.tenant AND s.scope = k.scope AND s.name = k.name
+WHERE s.body IS NOT NULL
+"""
+
+_PUT = """
+INSERT INTO setting (scope, tenant, name, revision, body) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (tenant, scope, name) DO UPDATE
+    SET revision = excluded.revision, body = excluded.body, changed_at = now()
+    WHERE setting.revision < excluded.revision OR setting.body IS NULL
+RETURNING true
+"""
+
+_REMOVE = """
+UPDATE setting SET body = NULL, changed_at = now()
+WHERE scope = $1 AND tenant = $2 AND name = $3 AND body IS NOT NULL
+RETURNING true
+"""
+
+_REQUEST_REPLAN = """
+INSERT INTO replan (tenant, scope, name) VALUES ($1, $2, $3)
+ON CONFLICT (tenant, scope, name) DO UPDATE SET after_source = '', after_kind = '', after_id = ''
+"""
+
+_NEXT_REPLAN = """
+SELECT replan_id, tenant, scope, name, after_source, after_kind, after_id
+FROM replan ORDER BY replan_id LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+
+_ADVANCE_REPLAN = "UPDATE replan SET after_source = $2, after_kind = $3, after_id = $4 WHERE replan_id = $1"
+
+_TOUCHED = {
+    Scope.TENANT: """
+        SELECT source, kind, id FROM item
+        WHERE tenant = $1 AND $2 = '' AND (source, kind, id) > ($3, $4, $5)
+        ORDER BY source, kind, id LIMIT $6
+    """,
+    Scope.PROJECT: """
+        SELECT source, kind, id FROM item
+        WHERE tenant = $1 AND project = $2 AND (source, kind, id) > ($3, $4, $5)
+        ORDER BY source, kind, id LIMIT $6
+    """,
+    Scope.ACCOUNT: """
+        SELECT DISTINCT source, kind, id FROM entry
+        WHERE tenant = $1 AND assignee = $2 AND (source, kind, id) > ($3, $4, $5)
+        ORDER BY source, kind, id LIMIT $6
+    """,
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SettingKey:
+    """Names one setting: `name` is the project or the user, and empty for the tenant's own."""
+
+    tenant: str
+    scope: Scope
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replan:
+    """A settings change whose items are being planned anew, and how far that got."""
+
+    replan_id: int
+    setting: SettingKey
+    after: tuple[str, str, str]
+
+
+Settings = dict[SettingKey, SettingsEvent]
+
+
+def key_of(settings: SettingsEvent) -> SettingKey:
+    """The row that this setting is kept in."""
+    match settings:
+        case ProjectSettings():
+            name = settings.project
+        case AccountSettings():
+            name = settings.user
+        case _:
+            name = ""
+    return SettingKey(settings.tenant, settings.scope, name)
+
+
+async def lock_for_planning(connection: Connection, tenants: Iterable[str]) -> None:
+    """Until the transaction ends, no setting of these tenants changes."""
+    await connection.execute(_LOCK_SHARED, sorted(set(tenants)))
+
+
+async def fetch(connection: Connection, keys: Iterable[SettingKey]) -> Settings:
+    """Those of the settings that there are."""
+    wanted = sorted(set(keys))
+    rows = await connection.fetch(
+        _FETCH,
+        [key.tenant for key in wanted],
+        [key.scope.value for key in wanted],
+        [key.name for key in wanted],
+    )
+    return {
+        SettingKey(row["tenant"], Scope(row["scope"]), row["name"]): _MODELS[row["scope"]].model_validate_json(
+            row["body"]
+        )
+        for row in rows
+    }
+
+
+async def change(connection: Connection, key: SettingKey, settings: SettingsEvent | None) -> bool:
+    """Store a setting, or take it away, and ask for the re-plan of what it touches; False if it was older news.
+
+    Needs a transaction of the caller's.
+    """
+    await connection.execute(_LOCK_EXCLUSIVE, key.tenant)
+    row = (key.scope.value, key.tenant, key.name)
+    if settings is None:
+        changed = await connection.fetchval(_REMOVE, *row)
+    else:
+        changed = await connection.fetchval(_PUT, *row, settings.revision, settings.model_dump_json())
+    if changed:
+        await connection.execute(_REQUEST_REPLAN, key.tenant, key.scope.value, key.name)
+    return bool(changed)
+
+
+async def next_replan(connection: Connection) -> Replan | None:
+    """The oldest re-plan that nobody else works on, locked until the transaction ends."""
+    row = await connection.fetchrow(_NEXT_REPLAN)
+    if row is None:
+        return None
+    return Replan(
+        row["replan_id"],
+        SettingKey(row["tenant"], Scope(row["scope"]), row["name"]),
+        (row["after_source"], row["after_kind"], row["after_id"]),
+    )
+
+
+async def touched_items(connection: Connection, replan: Replan, limit: int) -> list[tuple[str, Kind, str]]:
+    """The next items (source, kind, id) that the setting touches, in the order of the cursor."""
+    key = replan.setting
+    rows = await connection.fetch(_TOUCHED[key.scope], key.tenant, key.name, *replan.after, limit)
+    return [(row["source"], Kind(row["kind"]), row["id"]) for row in rows]
+
+
+async def advance_replan(connection: Connection, replan: Replan, done: tuple[str, str, str]) -> None:
+    """Move the cursor; it becomes durable with the plans made in the same transaction."""
+    await connection.execute(_ADVANCE_REPLAN, replan.replan_id, *done)
+
+
+async def finish_replan(connection: Connection, replan: Replan) -> None:
+    """Nothing is left to plan anew."""
+    await connection.execute("DELETE FROM replan WHERE replan_id = $1", replan.replan_id)

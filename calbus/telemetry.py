@@ -1,0 +1,79 @@
+"""Logs and metrics: how a line is written, and every metric's name, in one place.
+
+Ids only: never a token, a subject line or a person's address; never a mailbox or an item in a label.
+"""
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from calbus.settings import LogFormat, Settings
+
+_LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400)
+
+RECORDS = Counter(
+    "calbus_records", "Records read from Kafka, by topic and by what became of them.", ["topic", "result"]
+)
+OUTCOMES = Counter("calbus_outcomes", "Outcomes decided, by ending and reason.", ["ending", "reason"])
+DEAD_LETTERS = Counter("calbus_dead_letters", "Messages that could not be understood, by reason.", ["reason"])
+ENTRIES_OWED = Gauge("calbus_entries_owed", "Entries whose newest plan has no outcome yet.")
+REPLAN_PENDING = Gauge("calbus_replan_pending", "Settings changes whose items are still being planned anew.")
+DEPENDENCY_UP = Gauge("calbus_dependency_up", "1 while the dependency answers, 0 while it is away.", ["dependency"])
+GRAPH_REQUESTS = Counter(
+    "calbus_graph_requests",
+    "Requests to Microsoft Graph, by operation and status class.",
+    ["operation", "status"],
+)
+GRAPH_SECONDS = Histogram(
+    "calbus_graph_call_seconds", "Duration of HTTP calls to Microsoft Graph, single or batch.", ["kind"]
+)
+GRAPH_FAULTS = Counter("calbus_graph_faults", "Faults of Graph and Entra, by reason.", ["reason"])
+LANES = Gauge("calbus_lanes", "Mailboxes that a writer has in hand, by state.", ["state"])
+LANE_QUEUE = Gauge("calbus_lane_queue_entries", "Entries that wait in lanes.")
+SWEPT = Counter("calbus_swept_entries", "Entries that the sweeper commanded again.")
+APPLY_SECONDS = Histogram(
+    "calbus_event_to_calendar_seconds",
+    "From the event's timestamp on the bus to the calendar's acknowledgement.",
+    buckets=_LATENCY_BUCKETS_S,
+)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send structlog and the standard library's log through one renderer to stderr, at the set level."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor
+    if settings.log_format is LogFormat.JSON:
+        shared.append(structlog.processors.dict_tracebacks)
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    # aiokafka reports every refused connection attempt; `calbus_dependency_up` and our own line say it once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("calbus")

@@ -1,0 +1,91 @@
+"""Composition root of ingest: opens what it needs, runs the loop, drains when asked to end."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from calbus.admin import Pulse, admin_server
+from calbus.bus.kafka import consumer, producer
+from calbus.bus.outbox import Relay
+from calbus.cli import command_of
+from calbus.lifecycle import run
+from calbus.outage import Dependency, kafka, postgres
+from calbus.store.migrate import require_schema
+from calbus.store.pool import connect
+from calbus.telemetry import configure_logging, log
+from services.ingest.handler import GROUP, INPUT, Handler
+from services.ingest.replans import Replanner
+from services.ingest.settings import IngestSettings
+
+POLL_MS = 1_000
+
+
+async def serve(settings: IngestSettings) -> None:
+    """Take events in until cancelled."""
+    database, broker, pulse = postgres(), kafka(), Pulse()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker]))
+        pool = await stack.enter_async_context(connect(settings, database))
+        await require_schema(pool)
+        sender = await stack.enter_async_context(producer(settings, broker))
+        reader = await stack.enter_async_context(
+            consumer(
+                settings,
+                broker,
+                group=GROUP,
+                topics=list(INPUT),
+                member=settings.ingest_member,
+                session_timeout_ms=settings.ingest_session_timeout_ms,
+            )
+        )
+        relay = Relay(pool, sender, settings.topic_prefix, postgres=database, kafka=broker)
+        replanner = Replanner(settings, pool, sender, relay, postgres=database, kafka=broker)
+        handler = Handler(settings, pool, sender, postgres=database, kafka=broker)
+        log.info("ingest is running")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(relay.run())
+            tasks.create_task(replanner.run())
+            tasks.create_task(_consume(settings, reader, handler, relay, replanner, pulse, broker))
+
+
+async def _consume(
+    settings: IngestSettings,
+    reader: AIOKafkaConsumer,
+    handler: Handler,
+    relay: Relay,
+    replanner: Replanner,
+    pulse: Pulse,
+    broker: Dependency,
+) -> None:
+    while True:
+        pulse.beat()
+        fetched = await reader.getmany(timeout_ms=POLL_MS, max_records=settings.ingest_batch_max_messages)
+        records = [record for of_partition in fetched.values() for record in of_partition]
+        if not records:
+            continue
+        await handler.handle(records)
+        relay.wake()
+        replanner.wake()
+        offsets = {partition: of_partition[-1].offset + 1 for partition, of_partition in fetched.items()}
+        await broker.insist(lambda offsets=offsets: _commit(reader, offsets))  # type: ignore[misc]
+
+
+async def _commit(reader: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+    try:
+        await reader.commit(offsets)
+    except (CommitFailedError, IllegalStateError):
+        # The partitions went to another member meanwhile: it repeats the batch, which changes nothing.
+        log.info("offsets not committed: the group was rebalanced")
+    except KafkaError as error:
+        if not error.retriable:
+            log.warning("offsets not committed", error=type(error).__name__)
+            return
+        raise
+
+
+command = command_of("ingest", IngestSettings, lambda settings: run(lambda: serve(settings)), configure_logging)
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,217 @@
+"""One batch of messages: read it, plan it, store it, tell about it. The offsets move only after this returns.
+
+The decisions stand in intake.py and planner.py; here is the order of effects and what happens when one fails.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import asyncpg
+from aiokafka import AIOKafkaProducer, ConsumerRecord
+
+from calbus.bus.cloudevents import UnreadableError, decode
+from calbus.bus.dead_letters import send_dead_letters
+from calbus.bus.kafka import topic_name
+from calbus.bus.wakeups import send_wakeups
+from calbus.entry import Entry, ItemKey
+from calbus.outage import Dependency
+from calbus.settings import KafkaSettings
+from calbus.store import entries, items, outbox, switches
+from calbus.store.connection import Connection
+from calbus.store.entries import Due, Planned
+from calbus.telemetry import OUTCOMES, RECORDS, log
+from schemas.events import Topic
+from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemEvent
+from schemas.reasons import Reason
+from schemas.results import Outcome
+from schemas.switches import Scope, SettingsEvent, settings_key
+from services.ingest.intake import Arrival, Intake, Verdict, key_of, settings_needed, take_in
+
+GROUP = "ingest"
+INPUT = (Topic.ACTIONS, Topic.CONTACTS, Topic.SETTINGS)
+
+Unreadable = tuple[ConsumerRecord, UnreadableError]
+Change = tuple[ConsumerRecord, switches.SettingKey, SettingsEvent | None]
+
+
+@dataclass(slots=True)
+class _Batch:
+    items: list[tuple[ConsumerRecord, Arrival]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+class Handler:
+    """Does the work of a batch. Repeating one that was interrupted changes nothing that was done."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        pool: asyncpg.Pool,
+        producer: AIOKafkaProducer,
+        *,
+        postgres: Dependency,
+        kafka: Dependency,
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._producer = producer
+        self._postgres = postgres
+        self._kafka = kafka
+        self._prefix = f"{settings.topic_prefix}."
+
+    async def handle(self, records: Sequence[ConsumerRecord]) -> int:
+        """Take a batch in; gives how many outcomes were stored for the relay.
+
+        Returns only when every message is planned, ignored with a count, or acknowledged as a dead letter.
+        """
+        batch = self._read(records)
+        if batch.changes:
+            await self._postgres.insist(lambda: self._change_settings(batch.changes))
+        planned, outcomes = await self._take_in(batch)
+        await self._kafka.insist(lambda: self._tell(planned, batch.unreadable))
+        return len(outcomes)
+
+    def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
+        batch = _Batch()
+        for record in records:
+            try:
+                self._read_one(record, batch)
+            except UnreadableError as error:
+                batch.unreadable.append((record, error))
+                self._count(record, "dead_letter")
+        return batch
+
+    def _read_one(self, record: ConsumerRecord, batch: _Batch) -> None:
+        topic = Topic(record.topic.removeprefix(self._prefix))
+        if topic is Topic.SETTINGS and record.value is None:
+            batch.changes.append((record, _key_of_tombstone(record.key), None))
+            return
+        event = decode(record.headers, record.value)
+        if event.type.topic is not topic:
+            raise UnreadableError(Reason.WRONG_TOPIC, f"{event.type.name} belongs on {event.type.topic}")
+        data = event.data
+        if isinstance(data, ActionUpserted | ActionDeleted | ContactUpserted | ContactDeleted):
+            published_at = datetime.fromtimestamp(record.timestamp / 1_000, UTC)
+            batch.items.append((record, Arrival(data, published_at)))
+            return
+        assert isinstance(data, SettingsEvent)
+        expected = settings_key(data)
+        if record.key != expected.encode():
+            raise UnreadableError(Reason.INVALID_KEY, "the key must be made of scope, tenant and name")
+        batch.changes.append((record, switches.key_of(data), data))
+
+    async def _change_settings(self, changes: list[Change]) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            # In the order of the tenants, so that two processes never wait for each other's locks; the sort is
+            # stable, so the messages of one setting stay in theirs.
+            applied = [
+                await switches.change(connection, key, settings)
+                for _, key, settings in sorted(changes, key=lambda change: change[1].tenant)
+            ]
+        for (record, _, _), changed in zip(changes, applied, strict=True):
+            self._count(record, "accepted" if changed else "stale")
+
+    async def _take_in(self, batch: _Batch) -> tuple[list[Planned], list[Outcome]]:
+        """Plan the items; a message that the database refuses is found by halving and becomes a dead letter."""
+        planned: list[Planned] = []
+        outcomes: list[Outcome] = []
+        parts = [batch.items] if batch.items else []
+        while parts:
+            part = parts.pop()
+            try:
+                intake = await self._postgres.insist(lambda part=part: self._store([a for _, a in part]))  # type: ignore[misc]
+            except asyncpg.DataError as error:
+                if len(part) > 1:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+                    continue
+                log.error("the database refuses a message", error=type(error).__name__)
+                batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, type(error).__name__)))
+                self._count(part[0][0], "dead_letter")
+                continue
+            self._judge(part, intake, batch)
+            planned += intake.planned.values()
+            outcomes += intake.outcomes
+        return planned, outcomes
+
+    def _judge(self, part: list[tuple[ConsumerRecord, Arrival]], intake: Intake, batch: _Batch) -> None:
+        for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
+            if verdict is Verdict.REUSED:
+                detail = f"revision {arrival.event.revision} was seen before with other content"
+                batch.unreadable.append((record, UnreadableError(Reason.REVISION_REUSED, detail)))
+                self._count(record, "dead_letter")
+            else:
+                self._count(record, verdict)
+        count_outcomes(intake.outcomes)
+
+    async def _store(self, arrivals: list[Arrival]) -> Intake:
+        while True:
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    return await store(connection, arrivals, datetime.now(UTC))
+            except items.RacedError:
+                continue
+
+    async def _tell(self, planned: list[Planned], unreadable: list[Unreadable]) -> None:
+        now = datetime.now(UTC)
+        letters = topic_name(self._settings, Topic.DEAD_LETTERS)
+        await send_dead_letters(self._producer, letters, unreadable, group=GROUP, now=now)
+        await send_wakeups(self._producer, topic_name(self._settings, Topic.COMMANDS), due(planned))
+
+    def _count(self, record: ConsumerRecord, result: str) -> None:
+        RECORDS.labels(record.topic.removeprefix(self._prefix), result).inc()
+
+
+async def store(connection: Connection, arrivals: list[Arrival], now: datetime) -> Intake:
+    """Plan the arrivals and store plans and outcomes, in the caller's transaction. Raises items.RacedError."""
+    events: dict[ItemKey, list[ItemEvent]] = {}
+    for arrival in arrivals:
+        events.setdefault(key_of(arrival.event), []).append(arrival.event)
+    await switches.lock_for_planning(connection, {key.tenant for key in events})
+    stored = await items.lock(connection, events)
+    current = await entries.lock_of_items(connection, stored)
+    of_item: dict[ItemKey, list[Entry]] = {}
+    for entry in current:
+        of_item.setdefault(entry.item, []).append(entry)
+    needed = {
+        key
+        for item_key, versions in events.items()
+        for key in settings_needed(
+            item_key,
+            (event for event in versions if isinstance(event, ActionUpserted | ContactUpserted)),
+            of_item.get(item_key, ()),
+        )
+    }
+    intake = take_in(arrivals, stored, current, await switches.fetch(connection, needed), now)
+    await items.put(connection, intake.items, known=stored)
+    await entries.put_desired(connection, list(intake.planned.values()))
+    await outbox.add(connection, intake.outcomes, now)
+    return intake
+
+
+def due(planned: list[Planned]) -> list[Due]:
+    """Those plans that a writer has to carry out."""
+    return [
+        Due(plan.entry.entry_id, plan.entry.item.tenant, plan.entry.target)
+        for plan in planned
+        if plan.due_at is not None
+    ]
+
+
+def count_outcomes(outcomes: list[Outcome]) -> None:
+    """Count decided outcomes, once their transaction has committed."""
+    for decided in outcomes:
+        OUTCOMES.labels(decided.ending, decided.reason).inc()
+
+
+def _key_of_tombstone(key: bytes | None) -> switches.SettingKey:
+    parts = (key or b"").decode("utf-8", "replace").split("/")
+    match parts:
+        case [Scope.TENANT.value, tenant]:
+            return switches.SettingKey(tenant, Scope.TENANT, "")
+        case [Scope.PROJECT.value | Scope.ACCOUNT.value as scope, tenant, name]:
+            return switches.SettingKey(tenant, Scope(scope), name)
+        case _:
+            raise UnreadableError(Reason.INVALID_KEY, "a null value needs the key of the setting it takes away")

@@ -1,0 +1,217 @@
+"""Takes messages in: which revisions count, what each entry's new plan is, and which outcomes are thereby decided.
+
+Pure: values in, values out. The handler loads what this needs and stores what it gives.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import blake2b
+
+from calbus.entry import (
+    Applied,
+    Desired,
+    Entry,
+    Intent,
+    ItemKey,
+    content_hash_of,
+    entry_id_of,
+)
+from calbus.outcomes import ending_without_writing, outcome
+from calbus.store.entries import Planned
+from calbus.store.items import StoredItem
+from calbus.store.switches import SettingKey, Settings
+from schemas.items import ActionUpserted, ContactUpserted, ItemEvent, ItemUpserted
+from schemas.reasons import Reason
+from schemas.results import Ending, Outcome
+from schemas.switches import AccountSettings, ProjectSettings, Scope, TenantSettings
+from services.ingest.planner import Decision, Switches, decide
+
+# A writer that got the wake-up has long been at work by then; one that did not is woken by the sweeper.
+WAKEUP_GRACE = timedelta(seconds=30)
+
+
+class Verdict(StrEnum):
+    """What becomes of an item's message."""
+
+    ACCEPTED = "accepted"
+    STALE = "stale"
+    """Older than what is known."""
+    DUPLICATE = "duplicate"
+    """Known already, word for word."""
+    REUSED = "reused"
+    """The revision is known with other content: its publisher must raise the revision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An item's message that was understood."""
+
+    event: ItemEvent
+    published_at: datetime
+
+
+@dataclass(slots=True)
+class Intake:
+    """What a batch of messages, or a re-plan, comes to."""
+
+    items: dict[ItemKey, StoredItem] = field(default_factory=dict)
+    planned: dict[tuple[ItemKey, str], Planned] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    """One for each arrival, in order."""
+
+
+def key_of(event: ItemEvent) -> ItemKey:
+    """Names the item that the message is about."""
+    return ItemKey(event.tenant, event.source, event.kind, event.id)
+
+
+def settings_needed(key: ItemKey, items: Iterable[ItemUpserted], entries: Iterable[Entry]) -> set[SettingKey]:
+    """The settings that planning these versions of an item asks for."""
+    needed = {SettingKey(key.tenant, Scope.TENANT, "")}
+    users = {entry.assignee for entry in entries}
+    for item in items:
+        users.update(item.assignees)
+        if item.project is not None:
+            needed.add(SettingKey(key.tenant, Scope.PROJECT, item.project))
+    needed.update(SettingKey(key.tenant, Scope.ACCOUNT, user) for user in users)
+    return needed
+
+
+def take_in(
+    arrivals: Iterable[Arrival],
+    stored: dict[ItemKey, StoredItem],
+    entries: Iterable[Entry],
+    settings: Settings,
+    now: datetime,
+) -> Intake:
+    """Plan a batch: each accepted revision ends exactly once per assignee, now or through a writer later."""
+    intake = Intake()
+    known = dict(stored)
+    by_item = _by_item(entries)
+    for arrival in arrivals:
+        key = key_of(arrival.event)
+        item = arrival.event if isinstance(arrival.event, ActionUpserted | ContactUpserted) else None
+        incoming = StoredItem(arrival.event.revision, _hash(arrival.event), item)
+        verdict = _judge(known.get(key), incoming)
+        intake.verdicts.append(verdict)
+        if verdict is Verdict.ACCEPTED:
+            known[key] = intake.items[key] = incoming
+            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, arrival.published_at)
+    return intake
+
+
+def plan_anew(items: dict[ItemKey, StoredItem], entries: Iterable[Entry], settings: Settings, now: datetime) -> Intake:
+    """Plan items again under changed settings; what the change does not touch gets no new plan."""
+    intake = Intake()
+    by_item = _by_item(entries)
+    for key, item in items.items():
+        _plan_item(intake, key, item, by_item.get(key, {}), settings, now, None)
+    return intake
+
+
+def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
+    by_item: dict[ItemKey, dict[str, Entry]] = {}
+    for entry in entries:
+        by_item.setdefault(entry.item, {})[entry.assignee] = entry
+    return by_item
+
+
+def _hash(event: ItemEvent) -> bytes:
+    return blake2b(f"{type(event).__name__}{event.model_dump_json()}".encode(), digest_size=16).digest()
+
+
+def _judge(known: StoredItem | None, incoming: StoredItem) -> Verdict:
+    if known is None or incoming.revision > known.revision:
+        return Verdict.ACCEPTED
+    if incoming.revision < known.revision:
+        return Verdict.STALE
+    return Verdict.DUPLICATE if incoming.content_hash == known.content_hash else Verdict.REUSED
+
+
+def _plan_item(
+    intake: Intake,
+    key: ItemKey,
+    stored: StoredItem,
+    entries: dict[str, Entry],
+    settings: Settings,
+    now: datetime,
+    published_at: datetime | None,
+) -> None:
+    """Plan every assignee's entry; `published_at` is None when a setting, not a message, is the cause."""
+    new_revision = published_at is not None
+    for assignee in _concerned(stored, entries, new_revision=new_revision):
+        before = entries.get(assignee)
+        decision = decide(stored.item, assignee, _switches(key, stored, assignee, settings))
+        desired = _desired(before, decision, stored.revision)
+        if before is not None and not new_revision and _same(before.desired, desired):
+            continue
+        if before is not None and before.owed:
+            cause = Reason.NEWER_REVISION if new_revision else Reason.SETTINGS_CHANGED
+            intake.outcomes.append(outcome(before, Ending.SUPERSEDED, cause, now))
+        entry = Entry(
+            entry_id=before.entry_id if before else entry_id_of(key, assignee),
+            item=key,
+            assignee=assignee,
+            desired=desired,
+            applied=before.applied if before else Applied(),
+            owed=_needs_writer(desired, before.applied if before else None),
+        )
+        if not entry.owed:
+            ending = ending_without_writing(desired.reason)
+            intake.outcomes.append(outcome(entry, ending, desired.reason, now))
+        entries[assignee] = entry
+        due_at = now + WAKEUP_GRACE if entry.owed else None
+        intake.planned[key, assignee] = Planned(entry, due_at, published_at)
+
+
+def _concerned(stored: StoredItem, entries: dict[str, Entry], *, new_revision: bool) -> list[str]:
+    """Today's assignees and earlier ones; who has been told that the item left does not hear of its next revisions."""
+    assigned = stored.item.assignees if stored.item is not None else ()
+    earlier = [
+        assignee
+        for assignee, entry in entries.items()
+        if assignee not in assigned and not (new_revision and entry.desired.reason is Reason.UNASSIGNED)
+    ]
+    return [*assigned, *earlier]
+
+
+def _switches(key: ItemKey, stored: StoredItem, assignee: str, settings: Settings) -> Switches:
+    project = stored.item.project if stored.item is not None else None
+    tenant_settings = settings.get(SettingKey(key.tenant, Scope.TENANT, ""))
+    project_settings = settings.get(SettingKey(key.tenant, Scope.PROJECT, project)) if project else None
+    account_settings = settings.get(SettingKey(key.tenant, Scope.ACCOUNT, assignee))
+    assert tenant_settings is None or isinstance(tenant_settings, TenantSettings)
+    assert project_settings is None or isinstance(project_settings, ProjectSettings)
+    assert account_settings is None or isinstance(account_settings, AccountSettings)
+    return Switches(tenant_settings, project_settings, account_settings)
+
+
+def _desired(before: Entry | None, decision: Decision, revision: int) -> Desired:
+    content = decision.content.to_json() if decision.content else None
+    return Desired(
+        revision=revision,
+        plan=before.desired.plan + 1 if before else 1,
+        intent=decision.intent,
+        reason=decision.reason,
+        place=decision.place,
+        content=content,
+        content_hash=content_hash_of(content) if content else None,
+    )
+
+
+def _same(before: Desired, after: Desired) -> bool:
+    # The stored content comes back from the database in another spelling; its hash tells.
+    return replace(before, plan=0, content=None) == replace(after, plan=0, content=None)
+
+
+def _needs_writer(desired: Desired, applied: Applied | None) -> bool:
+    match desired.intent:
+        case Intent.PRESENT:
+            return True
+        case Intent.ABSENT:
+            return applied is not None and applied.may_exist
+        case Intent.HOLD:
+            return False

@@ -1,0 +1,110 @@
+"""Planning anew what a changed setting touches: a chunk at a time, beside the live events.
+
+The cursor moves in the transaction that stores the plans, so that a crash repeats nothing and skips nothing.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+
+from calbus.bus.kafka import topic_name
+from calbus.bus.outbox import Relay
+from calbus.bus.wakeups import send_wakeups
+from calbus.entry import ItemKey
+from calbus.outage import Dependency
+from calbus.settings import KafkaSettings
+from calbus.store import entries, items, outbox, switches
+from calbus.store.connection import Connection
+from calbus.store.entries import Planned
+from calbus.telemetry import REPLAN_PENDING
+from schemas.events import Topic
+from services.ingest.handler import count_outcomes, due
+from services.ingest.intake import Intake, plan_anew, settings_needed
+
+CHUNK_MAX_ITEMS = 500
+IDLE_S = 1.0
+
+
+class Replanner:
+    """Works through the re-plans that settings changes ask for; several processes share them."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        pool: asyncpg.Pool,
+        producer: AIOKafkaProducer,
+        relay: Relay,
+        *,
+        postgres: Dependency,
+        kafka: Dependency,
+    ) -> None:
+        self._topic = topic_name(settings, Topic.COMMANDS)
+        self._pool = pool
+        self._producer = producer
+        self._relay = relay
+        self._postgres = postgres
+        self._kafka = kafka
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that a setting changed, so that the re-plan need not wait for the next look."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Plan anew until cancelled; looks every second for what a crashed process left."""
+        while True:
+            self._wake.clear()
+            while await self.step():
+                pass
+            try:
+                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+            except TimeoutError:
+                continue
+
+    async def step(self) -> bool:
+        """Plan one chunk; False if there was nothing to do."""
+        planned = await self._postgres.insist(self._plan_chunk)
+        if planned is None:
+            return False
+        self._relay.wake()
+        await self._kafka.insist(lambda: send_wakeups(self._producer, self._topic, due(planned)))
+        return True
+
+    async def _plan_chunk(self) -> list[Planned] | None:
+        async with self._pool.acquire() as connection:
+            async with connection.transaction():
+                replan = await switches.next_replan(connection)
+                if replan is None:
+                    REPLAN_PENDING.set(0)
+                    return None
+                intake = await self._plan(connection, replan)
+            REPLAN_PENDING.set(await connection.fetchval("SELECT count(*) FROM replan"))
+        count_outcomes(intake.outcomes)
+        return list(intake.planned.values())
+
+    async def _plan(self, connection: Connection, replan: switches.Replan) -> Intake:
+        now = datetime.now(UTC)
+        tenant = replan.setting.tenant
+        touched = await switches.touched_items(connection, replan, CHUNK_MAX_ITEMS)
+        if not touched:
+            await switches.finish_replan(connection, replan)
+            return Intake()
+        await switches.lock_for_planning(connection, [tenant])
+        stored = await items.lock(connection, [ItemKey(tenant, *item) for item in touched])
+        current = await entries.lock_of_items(connection, stored)
+        needed = {
+            key
+            for item_key, item in stored.items()
+            for key in settings_needed(
+                item_key,
+                [item.item] if item.item else [],
+                [entry for entry in current if entry.item == item_key],
+            )
+        }
+        intake = plan_anew(stored, current, await switches.fetch(connection, needed), now)
+        await entries.put_desired(connection, list(intake.planned.values()))
+        await outbox.add(connection, intake.outcomes, now)
+        await switches.advance_replan(connection, replan, touched[-1])
+        return intake

@@ -1,0 +1,73 @@
+"""When an entry begins and ends. Pure: wall clocks, zones and daylight saving, nothing else."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from schemas.items import ItemUpserted
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Wall-clock `start` and `end` in `time_zone`, neither ambiguous nor missing there; `end` is after `start`."""
+
+    start: datetime
+    end: datetime
+    time_zone: str
+
+
+def slot_of(item: ItemUpserted, start: datetime | date, tenant_zone: str, default_minutes: int) -> Slot:
+    """The time that the item takes.
+
+    A wall-clock time that daylight saving skips moves forward by the gap; one that happens twice is the first. A
+    duration is elapsed time. What would be empty or end before it starts takes the default instead.
+    """
+    zone_name = item.time_zone or tenant_zone
+    if item.all_day:
+        return _whole_days(item, start, zone_name)
+    zone = ZoneInfo(zone_name)
+    begin = _instant(start, zone)
+    end = begin
+    if item.end is not None:
+        end = _instant(item.end, zone)
+    elif item.duration is not None:
+        end = begin + item.duration
+    if end <= begin:
+        end = begin + timedelta(minutes=default_minutes)
+    local_begin, local_end = begin.astimezone(zone), end.astimezone(zone)
+    if local_begin.fold or local_end.fold:
+        # The second pass through a repeated hour cannot be said in wall-clock time, which is all that Graph takes.
+        return Slot(begin.replace(tzinfo=None), end.replace(tzinfo=None), "UTC")
+    return Slot(local_begin.replace(tzinfo=None), local_end.replace(tzinfo=None), zone_name)
+
+
+def _instant(moment: datetime | date, zone: ZoneInfo) -> datetime:
+    if not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time())
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    return moment.astimezone(UTC)
+
+
+def _whole_days(item: ItemUpserted, start: datetime | date, zone_name: str) -> Slot:
+    first = _local(start, zone_name).date()
+    if item.end is not None:
+        end = _local(item.end, zone_name)
+        # A time of day means that this day is taken too; a bare date, or midnight, is exclusive.
+        after = end.date() + timedelta(days=1 if end.time() > time() else 0)
+    else:
+        after = first + max(item.duration or timedelta(), timedelta(days=1)) + _PART_OF_A_DAY
+    after = max(after, first + timedelta(days=1))
+    return Slot(datetime.combine(first, time()), datetime.combine(after, time()), zone_name)
+
+
+# Rounds a duration up to whole days: adding to a date drops what is less than a day.
+_PART_OF_A_DAY = timedelta(days=1) - timedelta(microseconds=1)
+
+
+def _local(moment: datetime | date, zone_name: str) -> datetime:
+    if not isinstance(moment, datetime):
+        return datetime.combine(moment, time())
+    if moment.tzinfo is not None:
+        return moment.astimezone(ZoneInfo(zone_name)).replace(tzinfo=None)
+    return moment
