@@ -1,0 +1,70 @@
+"""The command `python -m simulator`: arguments, event loop, signals. Everything else is `server`'s."""
+
+import argparse
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from simulator.server import Settings, serve
+
+# A full mailbox is millions of long-lived objects; collecting them again and again costs most of the speed.
+_GC_THRESHOLDS = (50_000, 50, 1000)
+
+
+def _settings() -> Settings:
+    parser = argparse.ArgumentParser(prog="python -m simulator", description="A Microsoft 365 to run against.")
+    parser.add_argument("--host", default="127.0.0.1", help="interface to listen on; the admin interface has no lock")
+    parser.add_argument("--https-port", type=int, default=0, help="0 takes a free port")
+    parser.add_argument("--http-port", type=int, default=0, help="0 takes a free port")
+    parser.add_argument("--state-dir", type=Path, help="where ca.pem goes; default: a temporary directory")
+    parser.add_argument("--seed-file", type=Path, help="JSON with the tenants to start with")
+    given = parser.parse_args()
+    return Settings(
+        host=given.host,
+        https_port=given.https_port,
+        http_port=given.http_port,
+        state_dir=given.state_dir,
+        seed_file=given.seed_file,
+    )
+
+
+async def _run(settings: Settings) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with serve(settings) as addresses:
+        sys.stdout.write(orjson.dumps(addresses).decode() + "\n")
+        sys.stdout.flush()
+        await ended.wait()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT. Exit status 2: the seed file or an address cannot be used."""
+    settings = _settings()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(settings))
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"simulator: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

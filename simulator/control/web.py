@@ -1,0 +1,297 @@
+"""The administrative interface over HTTP, below `/_sim`.
+
+It has no authentication: keep it on the loopback interface.
+"""
+
+import heapq
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from simulator.control import office
+from simulator.control.faults import Fault, FaultRule
+from simulator.control.ledger import Entry
+from simulator.control.messages import AddedFault, ClockAdvance, Stats, StoredEvents, TenantSettings, UserSettings
+from simulator.errors import GraphError
+from simulator.exchange.event_input import read_changes
+from simulator.exchange.user import User
+from simulator.tenant import Tenant
+from simulator.wire import json_response
+from simulator.world import World
+
+PREFIX = "/_sim"
+LEDGER_PAGE_MAX_ENTRIES = 10_000
+
+T = TypeVar("T")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_TENANT_SETTINGS = TypeAdapter(TenantSettings)
+_USER_SETTINGS = TypeAdapter(UserSettings)
+_FAULT = TypeAdapter(Fault)
+_ADVANCE = TypeAdapter(ClockAdvance)
+_FLAGS = {"true": True, "false": False}
+
+
+class Unknown(Exception):  # noqa: N818 - it is an answer, not a mistake of the program
+    """The thing addressed is not there."""
+
+
+@web.middleware
+async def explain(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Turns bad input to the administrative interface into a sentence."""
+    if not request.path.startswith(PREFIX):
+        return await handler(request)
+    try:
+        return await handler(request)
+    except Unknown as unknown:
+        return json_response({"error": str(unknown)}, 404)
+    except ValidationError as error:
+        return json_response({"error": office.sentence(error)}, 400)
+    except GraphError as error:
+        return json_response({"error": error.message, "code": error.code}, 404 if error.status == 404 else 400)
+    except ValueError as error:
+        return json_response({"error": str(error)}, 400)
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    raw = await request.read()
+    try:
+        document = orjson.loads(raw) if raw else {}
+    except orjson.JSONDecodeError:
+        raise ValueError("The body is not JSON.") from None
+    if type(document) is not dict:
+        raise ValueError("The body must be a JSON object.")
+    return document
+
+
+def _wanted(request: web.Request, name: str, convert: Callable[[str], T]) -> T | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        return convert(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"The parameter {name} cannot be '{text}'.") from None
+
+
+class AdminHandler:
+    """Answers everything below `/_sim`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def routes(self) -> list[web.RouteDef]:
+        """What this handler answers."""
+        tenant, user = f"{PREFIX}/tenants/{{tenant}}", f"{PREFIX}/tenants/{{tenant}}/users/{{user}}"
+        event = f"{user}/events/{{event}}"
+        return [
+            web.get(f"{PREFIX}/health", self.health),
+            web.post(f"{PREFIX}/reset", self.reset_all),
+            web.get(f"{PREFIX}/limits", self.get_limits),
+            web.put(f"{PREFIX}/limits", self.put_limits),
+            web.get(f"{PREFIX}/ledger", self.ledger),
+            web.get(f"{PREFIX}/faults", self.list_faults),
+            web.post(f"{PREFIX}/faults", self.add_fault),
+            web.delete(f"{PREFIX}/faults/{{fault}}", self.remove_fault),
+            web.put(tenant, self.put_tenant),
+            web.post(f"{tenant}/reset", self.reset_tenant),
+            web.post(f"{tenant}/clock", self.advance_clock),
+            web.get(f"{tenant}/limits", self.get_tenant_limits),
+            web.put(f"{tenant}/limits", self.put_tenant_limits),
+            web.get(f"{tenant}/stats", self.stats),
+            web.get(f"{tenant}/users", self.list_users),
+            web.put(user, self.put_user),
+            web.get(f"{user}/events", self.list_events),
+            web.post(f"{user}/events", self.user_creates),
+            web.patch(event, self.user_edits),
+            web.delete(event, self.user_deletes),
+        ]
+
+    def _tenant(self, request: web.Request) -> Tenant:
+        name = request.match_info["tenant"]
+        tenant = self._world.tenant(name)
+        if tenant is None:
+            raise Unknown(f"There is no tenant {name}.")
+        return tenant
+
+    def _user(self, request: web.Request) -> tuple[Tenant, User]:
+        tenant = self._tenant(request)
+        user = tenant.user(request.match_info["user"])
+        if user is None:
+            raise Unknown(f"There is no user {request.match_info['user']} in the tenant.")
+        return tenant, user
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """Says that the simulator answers."""
+        return json_response({"status": "ok", "tenants": len(self._world.tenants)})
+
+    async def reset_all(self, _request: web.Request) -> web.Response:
+        """Forgets everything."""
+        self._world.forget_all()
+        return web.Response(status=204)
+
+    async def reset_tenant(self, request: web.Request) -> web.Response:
+        """Forgets one tenant; an unknown one is forgotten already."""
+        tenant = self._world.tenant(request.match_info["tenant"])
+        if tenant is not None:
+            self._world.forget(tenant)
+        return web.Response(status=204)
+
+    async def put_tenant(self, request: web.Request) -> web.Response:
+        """Adds or changes a tenant."""
+        settings = _TENANT_SETTINGS.validate_python(await _object(request))
+        tenant = office.put_tenant(self._world, request.match_info["tenant"], settings.domain, settings.apps)
+        return json_response({"id": tenant.id, "domain": tenant.domain, "apps": sorted(tenant.apps)})
+
+    async def advance_clock(self, request: web.Request) -> web.Response:
+        """Puts a tenant's clock forward: windows pass and tokens expire without waiting."""
+        advance = _ADVANCE.validate_python(await _object(request))
+        tenant = self._tenant(request)
+        tenant.clock_offset_s += advance.advance_s
+        return json_response({"now": tenant.now()})
+
+    async def put_user(self, request: web.Request) -> web.Response:
+        """Adds or changes a user."""
+        settings = _USER_SETTINGS.validate_python(await _object(request))
+        user = office.put_user(self._tenant(request), request.match_info["user"], settings)
+        return json_response(office.user_info(user))
+
+    async def list_users(self, request: web.Request) -> web.Response:
+        """All users of a tenant."""
+        users = self._tenant(request).users.values()
+        return json_response({"value": [office.user_info(user) for user in users]})
+
+    async def list_events(self, request: web.Request) -> web.Response:
+        """Everything in a user's mailbox."""
+        mailbox = self._user(request)[1].mailbox
+        events = [office.stored_event(event) for event in mailbox.events.values()]
+        return json_response(StoredEvents(events, mailbox.created_count, mailbox.deleted_count))
+
+    async def user_creates(self, request: web.Request) -> web.Response:
+        """The user makes an appointment in Outlook. The body is an event as Graph takes it."""
+        tenant, user = self._user(request)
+        changes = read_changes(await _object(request))
+        changes.pop("transactionId", None)
+        mailbox = user.mailbox
+        created = mailbox.create(mailbox.default_calendar, changes, b"", tenant.limits, tenant.now())
+        return json_response(office.stored_event(created.event), 201)
+
+    async def user_edits(self, request: web.Request) -> web.Response:
+        """The user changes an event in Outlook. The body names properties as Graph does."""
+        tenant, user = self._user(request)
+        event = user.mailbox.event(request.match_info["event"])
+        user.mailbox.change(event, read_changes(await _object(request)), tenant.limits, tenant.now())
+        return json_response(office.stored_event(event))
+
+    async def user_deletes(self, request: web.Request) -> web.Response:
+        """The user deletes an event in Outlook."""
+        tenant, user = self._user(request)
+        user.mailbox.remove(user.mailbox.event(request.match_info["event"]), tenant.limits)
+        return web.Response(status=204)
+
+    async def get_limits(self, _request: web.Request) -> web.Response:
+        """The default numbers."""
+        return json_response(self._world.limits)
+
+    async def put_limits(self, request: web.Request) -> web.Response:
+        """Replaces some of the default numbers."""
+        self._world.set_limits(office.merged_limits(self._world.limits, await _object(request)))
+        return json_response(self._world.limits)
+
+    async def get_tenant_limits(self, request: web.Request) -> web.Response:
+        """The numbers that hold in a tenant."""
+        return json_response(self._tenant(request).limits)
+
+    async def put_tenant_limits(self, request: web.Request) -> web.Response:
+        """Replaces some of a tenant's numbers."""
+        tenant = self._tenant(request)
+        office.set_tenant_limits(self._world, tenant, await _object(request))
+        return json_response(tenant.limits)
+
+    async def list_faults(self, request: web.Request) -> web.Response:
+        """All fault rules, or those made for one tenant."""
+        wanted = request.query.get("tenant")
+        rules = self._world.faults.rules.values()
+        shown = [_shown(rule) for rule in rules if wanted is None or rule.fault.tenant == wanted]
+        return json_response({"value": shown})
+
+    async def add_fault(self, request: web.Request) -> web.Response:
+        """Adds a fault rule."""
+        fault = _FAULT.validate_python(await _object(request))
+        if problem := fault.problem():
+            raise ValueError(problem)
+        return json_response(_shown(self._world.faults.add(fault)), 201)
+
+    async def remove_fault(self, request: web.Request) -> web.Response:
+        """Removes a fault rule."""
+        if self._world.faults.rules.pop(request.match_info["fault"], None) is None:
+            raise Unknown(f"There is no fault {request.match_info['fault']}.")
+        return web.Response(status=204)
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        """Ledger entries after a sequence number, oldest first, by tenant, user, operation, status, mutation."""
+        after = _wanted(request, "after", int) or 0
+        limit = min(_wanted(request, "limit", int) or LEDGER_PAGE_MAX_ENTRIES, LEDGER_PAGE_MAX_ENTRIES)
+        status = _wanted(request, "status", int)
+        mutation = _wanted(request, "mutation", _FLAGS.__getitem__)
+        user, operation = request.query.get("user"), request.query.get("operation")
+
+        def passes(entry: Entry) -> bool:
+            return (
+                (user is None or entry.user.lower() == user.lower())
+                and (operation is None or entry.operation == operation)
+                and (status is None or entry.status == status)
+                and (mutation is None or entry.mutation == mutation)
+            )
+
+        tenants = self._tenants(request.query.get("tenant"))
+        found = [_oldest_first(filter(passes, tenant.ledger.newest_first(after))) for tenant in tenants]
+        merged = list(heapq.merge(*found))[:limit]
+        return json_response(
+            {
+                "value": [entry._asdict() for entry in merged],
+                "fallen_off": sum(tenant.ledger.fallen_off for tenant in tenants),
+            }
+        )
+
+    def _tenants(self, name: str | None) -> list[Tenant]:
+        if name is None:
+            return list(self._world.tenants.values())
+        tenant = self._world.tenant(name)
+        return [tenant] if tenant else []
+
+    async def stats(self, request: web.Request) -> web.Response:
+        """What happened in a tenant, in numbers."""
+        tenant = self._tenant(request)
+        counts = tenant.counts
+        return json_response(
+            Stats(
+                requests=counts["requests"],
+                batches=counts["batches"],
+                mutations=counts["mutations"],
+                invitations=counts["invitations"],
+                refusals=counts["refusals"],
+                tokens_issued=counts["tokens_issued"],
+                token_requests=counts["token_requests"],
+                token_refusals=counts["token_refusals"],
+                operations=_below(counts, "operation."),
+                statuses=_below(counts, "status."),
+                violations=dict(tenant.violations),
+                max_in_flight=tenant.max_in_flight(),
+            )
+        )
+
+
+def _below(counts: dict[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): number for name, number in counts.items() if name.startswith(prefix)}
+
+
+def _oldest_first(entries: Iterator[Entry]) -> list[Entry]:
+    return list(entries)[::-1]
+
+
+def _shown(rule: FaultRule) -> AddedFault:
+    return AddedFault(rule.id, rule.hits, asdict(rule.fault))

@@ -1,0 +1,1 @@
+"""Entra ID: app registrations, credentials and the tokens they buy."""

@@ -1,0 +1,115 @@
+"""Entra ID over HTTP: discovery, keys and the token endpoint. The decisions are in `token_service`.
+
+Source: Microsoft docs "v2-protocols-oidc".
+"""
+
+import asyncio
+import uuid
+
+from aiohttp import web
+
+from simulator.control.faults import Fault, Target
+from simulator.entra.token_service import TokenRefused, client_credentials, unknown_tenant
+from simulator.tenant import Tenant
+from simulator.wire import drop_connection, json_response
+from simulator.world import World
+
+_NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
+
+
+class LoginHandler:
+    """Answers the login host's addresses for every tenant, by id or domain name."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def routes(self) -> list[web.RouteDef]:
+        """What this handler answers."""
+        return [
+            web.get("/{tenant}/v2.0/.well-known/openid-configuration", self.discovery),
+            web.get("/{tenant}/.well-known/openid-configuration", self.discovery),
+            web.get("/{tenant}/discovery/v2.0/keys", self.keys),
+            web.post("/{tenant}/oauth2/v2.0/token", self.token),
+        ]
+
+    def _tenant(self, request: web.Request) -> Tenant:
+        name = request.match_info["tenant"]
+        tenant = self._world.tenant(name)
+        if tenant is None:
+            raise unknown_tenant(name)
+        return tenant
+
+    @staticmethod
+    def _refuse(request: web.Request, refused: TokenRefused) -> web.Response:
+        correlation_id = request.headers.get("client-request-id") or str(uuid.uuid4())
+        return json_response(refused.body(correlation_id), refused.status, _NO_STORE)
+
+    async def discovery(self, request: web.Request) -> web.Response:
+        """The OpenID Connect discovery document."""
+        try:
+            tenant = self._tenant(request)
+        except TokenRefused as refused:
+            return self._refuse(request, refused)
+        origin = f"{request.scheme}://{request.host}"
+        base = f"{origin}/{tenant.id}"
+        return json_response(
+            {
+                "token_endpoint": f"{base}/oauth2/v2.0/token",
+                "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
+                "jwks_uri": f"{base}/discovery/v2.0/keys",
+                "response_types_supported": ["code"],
+                "subject_types_supported": ["pairwise"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+                "issuer": f"{base}/v2.0",
+                "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+                "scopes_supported": ["openid", "profile", "email", "offline_access"],
+                "tenant_region_scope": "EU",
+                "cloud_instance_name": "microsoftonline.com",
+                "msgraph_host": "graph.microsoft.com",
+            }
+        )
+
+    async def keys(self, request: web.Request) -> web.Response:
+        """The keys that tokens are signed with."""
+        try:
+            self._tenant(request)
+        except TokenRefused as refused:
+            return self._refuse(request, refused)
+        return json_response(self._world.key.jwks())
+
+    async def token(self, request: web.Request) -> web.Response:
+        """The token endpoint."""
+        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        try:
+            tenant = self._tenant(request)
+        except TokenRefused as refused:
+            return self._refuse(request, refused)
+        tenant.counts["token_requests"] += 1
+        client_id = form.get("client_id", "").lower()
+        fault = self._world.faults.strike(Target(tenant.id, (), client_id, "POST", "token"))
+        if fault is not None and fault.delay_ms:
+            await asyncio.sleep(fault.delay_ms / 1000)
+        if fault is not None and fault.answers:
+            return self._faulty(request, fault)
+        origin = f"{request.scheme}://{request.host}"
+        audiences = [
+            f"{origin}/{name}/oauth2/v2.0/token"
+            for name in {request.match_info["tenant"], tenant.id, tenant.domain or tenant.id}
+        ]
+        try:
+            grant = client_credentials(self._world, tenant, form, audiences)
+        except TokenRefused as refused:
+            tenant.counts["token_refusals"] += 1
+            return self._refuse(request, refused)
+        tenant.counts["tokens_issued"] += 1
+        return json_response(grant.body(), headers=_NO_STORE)
+
+    @staticmethod
+    def _faulty(request: web.Request, fault: Fault) -> web.Response:
+        if fault.drop:
+            return drop_connection(request)
+        headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
+        status = fault.status or 503
+        if fault.empty_body:
+            return web.Response(status=status, headers=headers)
+        return json_response({"error": fault.code, "error_description": fault.message}, status, headers)

@@ -1,0 +1,72 @@
+"""A Graph request and its answer as values, the same whether they came alone over HTTP or inside a batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from simulator.entra.tokens import Identity
+from simulator.errors import bad_request
+
+UNREADABLE_JSON = (
+    "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format."
+)
+
+
+@dataclass(slots=True)
+class Call:
+    """One request below `/v1.0`. Path and query are still percent-encoded; header names are in lower case.
+
+    A call has a `payload` (bytes from the wire), or a `document` (already parsed, from a batch), or neither.
+    """
+
+    identity: Identity
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    origin: str
+    request_id: str
+    client_request_id: str
+    payload: bytes = b""
+    document: Any = None
+    via_batch: bool = False
+    _canonical: bytes = field(default=b"", init=False)
+
+    @property
+    def upload_bytes(self) -> int:
+        """What the body counts against the upload limit."""
+        if self.document is not None:
+            return len(self.canonical_json())
+        return len(self.payload)
+
+    def json(self) -> Any:
+        """The parsed body. Raises GraphError (400) if it is missing, not declared as JSON, or not JSON."""
+        if self.document is not None:
+            return self.document
+        if not self.payload:
+            raise bad_request("Empty Payload. JSON content expected.")
+        if self.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise bad_request(UNREADABLE_JSON)
+        try:
+            self.document = orjson.loads(self.payload)
+        except orjson.JSONDecodeError:
+            raise bad_request(UNREADABLE_JSON) from None
+        return self.document
+
+    def canonical_json(self) -> bytes:
+        """The parsed body in one spelling, equal for equal documents."""
+        if not self._canonical:
+            self._canonical = orjson.dumps(self.document, option=orjson.OPT_SORT_KEYS)
+        return self._canonical
+
+
+@dataclass(slots=True)
+class Answer:
+    """A response. `drop` means that the caller gets none and the connection ends."""
+
+    status: int
+    body: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    drop: bool = False

@@ -1,0 +1,199 @@
+"""The way of every Graph call, alone or in a batch: route, limits, latency, faults, permission, operation, ledger."""
+
+import asyncio
+from dataclasses import dataclass
+
+from simulator.control.faults import Fault, Target
+from simulator.control.ledger import Entry
+from simulator.entra.tokens import Identity
+from simulator.errors import (
+    GraphError,
+    access_denied,
+    directory_denied,
+    directory_not_found,
+    invalid_user,
+    resource_not_found,
+    throttled,
+)
+from simulator.exchange.user import User
+from simulator.graph.budget import Budget
+from simulator.graph.call import Answer, Call
+from simulator.graph.operations import Effect, Task
+from simulator.graph.routes import Route, find_route
+from simulator.limits import Limits
+from simulator.world import World
+
+_READ_ROLES = ("Calendars.Read", "Calendars.ReadWrite")
+_WRITE_ROLES = ("Calendars.ReadWrite",)
+_DIRECTORY_ROLES = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
+_GUID_HYPHENS = 4
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a call: its answer and what the ledger says about it."""
+
+    answer: Answer
+    effect: Effect
+    code: str | None = None
+    in_flight: int = 1
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Performs calls on a world. Every call that addresses a user leaves exactly one ledger entry."""
+
+    world: World
+
+    async def perform(self, call: Call) -> Answer:
+        """The answer to an authenticated call. Never raises."""
+        try:
+            route = find_route(call.method, call.path)
+        except GraphError as error:
+            return self._refusal(call, error)
+        user = call.identity.tenant.user(route.user)
+        if user is None or route.operation.directory:
+            outcome = await self._run(call, route, user, None)
+        else:
+            outcome = await self._run_within_limits(call, route, user)
+        self._record(call, route, user, outcome)
+        return outcome.answer
+
+    async def _run_within_limits(self, call: Call, route: Route, user: User) -> Outcome:
+        tenant = call.identity.tenant
+        budget = tenant.budget(call.identity.client_id, user)
+        now = tenant.now()
+        if budget.inside_retry_after(now):
+            tenant.violations["inside_retry_after"] += 1
+        in_flight = budget.in_flight + 1
+        excess = budget.enter(now, call.upload_bytes if route.operation.writes else 0, tenant.limits)
+        if excess is not None:
+            tenant.violations[excess.violation] += 1
+            tenant.counts["refusals"] += 1
+            error = throttled(excess.limit, excess.retry_after_s)
+            return Outcome(self._refusal(call, error), Effect(), error.code, in_flight)
+        try:
+            outcome = await self._run(call, route, user, budget)
+        finally:
+            budget.leave()
+        outcome.in_flight = in_flight
+        return outcome
+
+    async def _run(self, call: Call, route: Route, user: User | None, budget: Budget | None) -> Outcome:
+        latency_s = self._latency_s(call.identity.tenant.limits) if budget is not None else 0.0
+        if latency_s:
+            await asyncio.sleep(latency_s)
+        fault = self._fault(call, route, user)
+        if fault is not None and fault.delay_ms:
+            await asyncio.sleep(fault.delay_ms / 1000)
+        if fault is None or not fault.answers:
+            return self._apply(call, route, user)
+        effect = self._apply(call, route, user).effect if fault.after_apply else Effect()
+        return Outcome(fault_answer(fault, call.request_id, call.client_request_id), effect, fault.code)
+
+    def _latency_s(self, limits: Limits) -> float:
+        if not limits.latency_jitter_ms:
+            return limits.latency_ms / 1000
+        jitter_ms = self.world.chance.uniform(-limits.latency_jitter_ms, limits.latency_jitter_ms)
+        return max(0.0, limits.latency_ms + jitter_ms) / 1000
+
+    def _apply(self, call: Call, route: Route, user: User | None) -> Outcome:
+        effect = Effect()
+        try:
+            found = self._permitted(call.identity, route, user)
+            task = Task(call, found, route.in_calendar, route.calendar_id, route.event_id, effect)
+            return Outcome(route.operation.perform(task), effect)
+        except GraphError as error:
+            return Outcome(self._refusal(call, error), effect, error.code)
+
+    @staticmethod
+    def _permitted(identity: Identity, route: Route, user: User | None) -> User:
+        """The user, if the application may do this to it. Raises GraphError (403, 404)."""
+        if route.operation.directory:
+            if not identity.has_role(*_DIRECTORY_ROLES):
+                raise directory_denied()
+            if user is None:
+                raise directory_not_found(route.user)
+            return user
+        # A token without roles is no refusal yet: Exchange's own RBAC may grant what Entra ID does not show.
+        scoped = _scoped(identity, user)
+        if not scoped and not identity.has_role(*(_WRITE_ROLES if route.operation.writes else _READ_ROLES)):
+            raise access_denied()
+        if user is None:
+            is_guid = len(route.user) == 36 and route.user.count("-") == _GUID_HYPHENS
+            raise resource_not_found() if is_guid else invalid_user(route.user)
+        if (refusal := user.refusal()) is not None:
+            raise refusal
+        return user
+
+    @staticmethod
+    def _refusal(call: Call, error: GraphError) -> Answer:
+        return Answer(error.status, error.body(call.request_id, call.client_request_id), error.headers)
+
+    def _fault(self, call: Call, route: Route, user: User | None) -> Fault | None:
+        if not self.world.faults.rules:
+            return None
+        names = (user.id.lower(), user.upn.lower()) if user else (route.user.lower(),)
+        identity = call.identity
+        return self.world.faults.strike(
+            Target(identity.tenant.id, names, identity.client_id, call.method, route.operation.name)
+        )
+
+    def _record(self, call: Call, route: Route, user: User | None, outcome: Outcome) -> None:
+        tenant, answer, effect = call.identity.tenant, outcome.answer, outcome.effect
+        tenant.counts["requests"] += 1
+        tenant.counts[f"operation.{route.operation.name}"] += 1
+        tenant.counts[f"status.{answer.status}"] += 1
+        if effect.mutation:
+            tenant.counts["mutations"] += 1
+            tenant.counts["invitations"] += effect.invitations
+        ledger = tenant.ledger
+        ledger.append(
+            Entry(
+                ledger.next_seq(),
+                tenant.now(),
+                tenant.id,
+                user.upn if user else route.user,
+                call.identity.client_id,
+                route.operation.name,
+                effect.event_id,
+                answer.status,
+                outcome.code,
+                outcome.in_flight,
+                effect.mutation,
+                effect.invitations,
+                call.via_batch,
+                answer.drop,
+            )
+        )
+        if not call.via_batch:
+            note_retry_after(call, answer)
+
+
+def fault_answer(fault: Fault, request_id: str, client_request_id: str) -> Answer:
+    """The answer that an injected fault gives in place of the real one."""
+    headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
+    status = fault.status or 503
+    if fault.empty_body or fault.drop:
+        return Answer(status, None, headers, drop=fault.drop)
+    error = GraphError(status, fault.code, fault.message)
+    return Answer(status, error.body(request_id, client_request_id), headers)
+
+
+def note_retry_after(call: Call, answer: Answer) -> None:
+    """Remembers the Retry-After of an answer that goes out now, so that calls made too early are counted."""
+    retry_after = answer.headers.get("Retry-After")
+    if retry_after is None or answer.drop:
+        return
+    tenant = call.identity.tenant
+    user = tenant.user(find_route(call.method, call.path).user)
+    if user is not None:
+        budget = tenant.budget(call.identity.client_id, user)
+        budget.told_to_wait(tenant.now(), int(retry_after), tenant.limits.retry_after_grace_ms / 1000)
+
+
+def _scoped(identity: Identity, user: User | None) -> bool:
+    if user is None:
+        return False
+    app = identity.tenant.apps.get(identity.client_id)
+    return app is not None and not app.scoped_mailboxes.isdisjoint((user.id.lower(), user.upn.lower()))

@@ -1,0 +1,263 @@
+"""Query options: `$top`, `$skip`, `$count`, `$orderby`, `$select`, `$expand` and `$filter`, read strictly.
+
+Parsing only; `selection.py` applies them. Sources: Microsoft docs "query-parameters", "user-list-events",
+"singlevaluelegacyextendedproperty-get".
+"""
+
+import re
+import urllib.parse
+from dataclasses import dataclass
+
+from simulator.errors import GraphError, bad_request, unparsable_uri
+from simulator.exchange.event_input import KNOWN_PROPERTIES
+from simulator.exchange.extended_properties import canonical_id
+
+PAGE_DEFAULT_EVENTS = 10
+PAGE_MAX_EVENTS = 1000
+
+_TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[(),:]|[^\s(),:']+)")
+_EXPAND = re.compile(r"singleValueExtendedProperties\(\$filter=(.*)\)", re.IGNORECASE | re.DOTALL)
+_COMPARED = frozenset(
+    {"start/dateTime", "end/dateTime", "iCalUId", "createdDateTime", "lastModifiedDateTime", "subject"}
+)
+_ORDERED = _COMPARED - {"iCalUId"}
+_OPERATORS = frozenset({"eq", "ne", "gt", "ge", "lt", "le"})
+_NUMBER_TYPES = frozenset({"Edm.Int16", "Edm.Int32", "Edm.Int64", "Edm.Double", "Edm.Single"})
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`path operator 'value'` on a property of the event."""
+
+    path: str
+    operator: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyTest:
+    """A test of one extended property. `number` is set if both sides are compared as numbers."""
+
+    property_id: str
+    operator: str
+    value: str
+    number: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The options of one request. The tests of the filter must all hold."""
+
+    top: int = PAGE_DEFAULT_EVENTS
+    skip: int = 0
+    count: bool = False
+    order_by: tuple[tuple[str, bool], ...] = ()
+    select: frozenset[str] | None = None
+    expand: tuple[str, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    property_tests: tuple[PropertyTest, ...] = ()
+
+
+LIST_OPTIONS = frozenset({"$top", "$skip", "$count", "$orderby", "$select", "$expand", "$filter"})
+ITEM_OPTIONS = frozenset({"$select", "$expand"})
+NO_QUERY = Query()
+
+
+def options_of(query: str, allowed: frozenset[str]) -> dict[str, str]:
+    """The `$` options of a raw query string; `+` is a plus, not a space. Others than the allowed are refused."""
+    options: dict[str, str] = {}
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        name = urllib.parse.unquote(name)
+        if not name.startswith("$"):
+            continue
+        if name.lower() not in allowed:
+            raise bad_request(f"The query option '{name}' is not supported here.")
+        if name.lower() in options:
+            raise bad_request(f"Query option '{name}' was specified more than once, but it must be specified once.")
+        options[name.lower()] = urllib.parse.unquote(value)
+    return options
+
+
+def read_query(raw: str, allowed: frozenset[str]) -> Query:
+    """The options of a raw query string. Raises GraphError (400)."""
+    if not raw:
+        return NO_QUERY
+    options = options_of(raw, allowed)
+    comparisons, property_tests = _Filter(options["$filter"]).read() if "$filter" in options else ((), ())
+    return Query(
+        top=_number(options, "$top", PAGE_DEFAULT_EVENTS, 1, PAGE_MAX_EVENTS),
+        skip=_number(options, "$skip", 0, 0, None),
+        count=_flag(options, "$count"),
+        order_by=_order(options["$orderby"]) if "$orderby" in options else (),
+        select=_select(options["$select"]) if "$select" in options else None,
+        expand=_expand(options["$expand"]) if "$expand" in options else (),
+        comparisons=comparisons,
+        property_tests=property_tests,
+    )
+
+
+def _number(options: dict[str, str], name: str, default: int, low: int, high: int | None) -> int:
+    text = options.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) < low:
+        raise bad_request(f"Invalid value '{text}' for {name} query option found.")
+    if high is not None and int(text) > high:
+        raise bad_request(
+            f"The limit of '{high}' for {name} query has been exceeded. "
+            f"The value from the incoming request is '{text}'."
+        )
+    return int(text)
+
+
+def _flag(options: dict[str, str], name: str) -> bool:
+    text = options.get(name, "false").lower()
+    if text not in ("true", "false"):
+        raise bad_request(f"Invalid value '{text}' for {name} query option found.")
+    return text == "true"
+
+
+def _select(text: str) -> frozenset[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in KNOWN_PROPERTIES:
+            raise unparsable_uri(f"Could not find a property named '{name}' on type 'microsoft.graph.event'.")
+    return frozenset(names)
+
+
+def _order(text: str) -> tuple[tuple[str, bool], ...]:
+    order: list[tuple[str, bool]] = []
+    for part in text.split(","):
+        path, _, direction = part.strip().partition(" ")
+        if path not in _ORDERED or direction.strip() not in ("", "asc", "desc"):
+            raise unparsable_uri(f"The $orderby expression '{text}' is not supported.")
+        order.append((path, direction.strip() == "desc"))
+    return tuple(order)
+
+
+def _expand(text: str) -> tuple[str, ...]:
+    found = _EXPAND.fullmatch(text.strip())
+    if found is None:
+        # Without a filter the collection cannot be listed; other navigation properties are not held.
+        raise unparsable_uri(f"The $expand expression '{text}' is not supported.")
+    reader = _Filter(found.group(1))
+    wanted = [reader.identifier_test("id")]
+    while reader.take_if("or"):
+        wanted.append(reader.identifier_test("id"))
+    reader.end()
+    return tuple(wanted)
+
+
+class _Filter:
+    """A reader of filter expressions: comparisons and extended-property tests joined by `and`."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens: list[str] = []
+        at = 0
+        while at < len(text) and text[at:].strip():
+            found = _TOKEN.match(text, at)
+            if found is None:
+                raise self._refused()
+            self._tokens.append(found.group(1))
+            at = found.end()
+        self._at = 0
+
+    def _refused(self) -> GraphError:
+        return unparsable_uri(f"Invalid filter clause: '{self._text}'.")
+
+    def _take(self) -> str:
+        if self._at >= len(self._tokens):
+            raise self._refused()
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    def _expect(self, token: str) -> None:
+        if self._take().lower() != token.lower():
+            raise self._refused()
+
+    def take_if(self, token: str) -> bool:
+        """Takes the next token if it is this one."""
+        if self._at < len(self._tokens) and self._tokens[self._at].lower() == token:
+            self._at += 1
+            return True
+        return False
+
+    def end(self) -> None:
+        """Refuses anything left over."""
+        if self._at != len(self._tokens):
+            raise self._refused()
+
+    def _string(self) -> str:
+        token = self._take()
+        if not token.startswith("'"):
+            raise self._refused()
+        return token[1:-1].replace("''", "'")
+
+    def _operator(self) -> str:
+        token = self._take()
+        if token not in _OPERATORS:
+            raise self._refused()
+        return token
+
+    def identifier_test(self, path: str) -> str:
+        """`path eq '<property id>'`, as the canonical id."""
+        self._expect(path)
+        self._expect("eq")
+        return canonical_id(self._string())
+
+    def read(self) -> tuple[tuple[Comparison, ...], tuple[PropertyTest, ...]]:
+        """The whole expression."""
+        comparisons: list[Comparison] = []
+        property_tests: list[PropertyTest] = []
+        while True:
+            path = self._take()
+            if path.lower() == "singlevalueextendedproperties/any":
+                property_tests.append(self._any())
+            elif path in _COMPARED:
+                comparisons.append(Comparison(path, self._operator(), self._string()))
+            else:
+                raise self._refused()
+            if not self.take_if("and"):
+                break
+        self.end()
+        return tuple(comparisons), tuple(property_tests)
+
+    def _any(self) -> PropertyTest:
+        self._expect("(")
+        variable = self._take()
+        self._expect(":")
+        property_id = self.identifier_test(f"{variable}/id")
+        self._expect("and")
+        test = self._value_test(property_id, f"{variable}/value")
+        self._expect(")")
+        return test
+
+    def _value_test(self, property_id: str, path: str) -> PropertyTest:
+        first = self._take()
+        if first == path:
+            operator = self._take()
+            if operator not in ("eq", "ne"):
+                raise self._refused()
+            return PropertyTest(property_id, operator, self._string())
+        if first in ("contains", "startswith"):
+            self._expect("(")
+            self._expect(path)
+            self._expect(",")
+            value = self._string()
+            self._expect(")")
+            return PropertyTest(property_id, first, value)
+        if first != "cast":
+            raise self._refused()
+        self._expect("(")
+        self._expect(path)
+        self._expect(",")
+        if self._take() not in _NUMBER_TYPES:
+            raise self._refused()
+        self._expect(")")
+        operator, literal = self._operator(), self._take()
+        try:
+            return PropertyTest(property_id, operator, literal, float(literal))
+        except ValueError:
+            raise self._refused() from None

@@ -1,0 +1,248 @@
+"""The operations on a mailbox and the directory: what each needs, does, and answers.
+
+Each is a plain function from a `Task` to an `Answer`; it neither waits nor knows about limits, faults or HTTP.
+Sources: Microsoft docs "user-post-events", "event-update", "event-delete", "user-list-events", "user-post-calendars".
+"""
+
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from simulator.errors import item_not_found, unknown_property, unparsable_uri, unreadable_body
+from simulator.exchange.event import Event
+from simulator.exchange.event_input import read_changes
+from simulator.exchange.mailbox import Calendar, Mailbox, fingerprint
+from simulator.exchange.user import User
+from simulator.graph.call import Answer, Call
+from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, Query, options_of, read_query
+from simulator.graph.prefer import Preferences, read_preferences
+from simulator.graph.representation import show_calendar, show_event
+from simulator.graph.selection import select_events
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Effect:
+    """What an operation did, for the ledger."""
+
+    event_id: str | None = None
+    mutation: bool = False
+    invitations: int = 0
+
+
+@dataclass(slots=True)
+class Task:
+    """An operation to be done for a user. `calendar_id` is None where the path names none: the whole mailbox."""
+
+    call: Call
+    user: User
+    in_calendar: bool
+    calendar_id: str | None
+    event_id: str | None
+    effect: Effect
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The addressed user's mailbox."""
+        return self.user.mailbox
+
+    def calendar(self) -> Calendar:
+        """The calendar the path names; the default one if it names none."""
+        if self.calendar_id is None:
+            return self.mailbox.default_calendar
+        return self.mailbox.calendar(self.calendar_id)
+
+    def event(self) -> Event:
+        """The event the path names, which must be in the calendar the path names. Raises GraphError (400, 404)."""
+        event = self.mailbox.event(self.event_id or "")
+        if self.in_calendar and event.calendar_id != self.calendar().id:
+            raise item_not_found()
+        self.effect.event_id = event.id
+        return event
+
+    def preferences(self) -> Preferences:
+        """The honoured preferences. Raises TimeZoneNotSupportedException (400)."""
+        header = self.call.headers.get("prefer")
+        return read_preferences(header) if header else Preferences()
+
+    def context(self, what: str) -> str:
+        """The `@odata.context` of an answer."""
+        return f"{self.call.origin}/v1.0/$metadata#users('{self.user.id}')/{what}"
+
+
+def _event_answer(task: Task, status: int, event: Event, preferences: Preferences, query: Query) -> Answer:
+    body = {"@odata.context": task.context("calendar/events/$entity"), **show_event(event, preferences, query)}
+    headers = {"ETag": event.etag}
+    if preferences.applied:
+        headers["Preference-Applied"] = preferences.applied
+    return Answer(status, body, headers)
+
+
+def _no_options(task: Task) -> None:
+    if task.call.query:
+        options_of(task.call.query, frozenset())
+
+
+def create_event(task: Task) -> Answer:
+    """POST .../events."""
+    _no_options(task)
+    preferences = task.preferences()
+    document = task.call.json()
+    changes = read_changes(document)
+    body_print = fingerprint(task.call.canonical_json()) if "transactionId" in changes else b""
+    tenant = task.call.identity.tenant
+    created = task.mailbox.create(task.calendar(), changes, body_print, tenant.limits, tenant.now())
+    event = created.event
+    task.effect.event_id = event.id
+    if created.is_new:
+        task.effect.mutation = True
+        task.effect.invitations = len(event.wire["attendees"])
+    return _event_answer(task, 201, event, preferences, NO_QUERY)
+
+
+def get_event(task: Task) -> Answer:
+    """GET .../events/{id}."""
+    preferences = task.preferences()
+    query = read_query(task.call.query, ITEM_OPTIONS)
+    return _event_answer(task, 200, task.event(), preferences, query)
+
+
+def update_event(task: Task) -> Answer:
+    """PATCH .../events/{id}; attendees, old and new, are told of every change."""
+    _no_options(task)
+    preferences = task.preferences()
+    event = task.event()
+    changes = read_changes(task.call.json())
+    task.mailbox.check_etag(event, task.call.headers.get("if-match"))
+    told = {person["emailAddress"]["address"] for person in event.wire["attendees"]}
+    tenant = task.call.identity.tenant
+    task.mailbox.change(event, changes, tenant.limits, tenant.now())
+    told.update(person["emailAddress"]["address"] for person in event.wire["attendees"])
+    task.effect.mutation = True
+    task.effect.invitations = len(told)
+    return _event_answer(task, 200, event, preferences, NO_QUERY)
+
+
+def delete_event(task: Task) -> Answer:
+    """DELETE .../events/{id}; attendees get a cancellation."""
+    _no_options(task)
+    event = task.event()
+    task.mailbox.check_etag(event, task.call.headers.get("if-match"))
+    task.mailbox.remove(event, task.call.identity.tenant.limits)
+    task.effect.mutation = True
+    task.effect.invitations = len(event.wire["attendees"])
+    return Answer(204)
+
+
+def list_events(task: Task) -> Answer:
+    """GET .../events: single instances and series masters, a page at a time."""
+    preferences = task.preferences()
+    query = read_query(task.call.query, LIST_OPTIONS)
+    calendar_id = task.calendar().id if task.in_calendar else None
+    events = select_events(task.mailbox, calendar_id, query)
+    end = query.skip + query.top
+    body: JsonObject = {"@odata.context": task.context("events")}
+    if query.count:
+        body["@odata.count"] = len(events)
+    body["value"] = [show_event(event, preferences, query) for event in events[query.skip : end]]
+    if len(events) > end:
+        body["@odata.nextLink"] = _next_link(task.call, end)
+    headers = {"Preference-Applied": preferences.applied} if preferences.applied else {}
+    return Answer(200, body, headers)
+
+
+def _next_link(call: Call, skip: int) -> str:
+    kept = [part for part in call.query.split("&") if part and urllib.parse.unquote(part.partition("=")[0]) != "$skip"]
+    return f"{call.origin}/v1.0{call.path}?{'&'.join([*kept, f'%24skip={skip}'])}"
+
+
+def get_calendar(task: Task) -> Answer:
+    """GET .../calendar or .../calendars/{id}."""
+    _no_options(task)
+    body = {"@odata.context": task.context("calendars/$entity"), **show_calendar(task.calendar(), task.user)}
+    return Answer(200, body)
+
+
+def list_calendars(task: Task) -> Answer:
+    """GET .../calendars. Mailboxes have few, so there is one page."""
+    _no_options(task)
+    calendars = [show_calendar(calendar, task.user) for calendar in task.mailbox.calendars.values()]
+    return Answer(200, {"@odata.context": task.context("calendars"), "value": calendars})
+
+
+_COLORS = frozenset(
+    {
+        "auto", "lightBlue", "lightGreen", "lightOrange", "lightGray", "lightYellow", "lightTeal", "lightPink",
+        "lightBrown", "lightRed", "maxColor",
+    }
+)  # fmt: skip
+_CALENDAR_READ_ONLY = frozenset(
+    {
+        "id", "changeKey", "canShare", "canViewPrivateItems", "canEdit", "hexColor", "isDefaultCalendar",
+        "allowedOnlineMeetingProviders", "defaultOnlineMeetingProvider", "isTallyingResponses", "isRemovable", "owner",
+    }
+)  # fmt: skip
+
+
+def create_calendar(task: Task) -> Answer:
+    """POST .../calendars."""
+    _no_options(task)
+    document = task.call.json()
+    if type(document) is not dict:
+        raise unreadable_body("The request body must be a JSON object.")
+    for member in document:
+        if member not in ("name", "color") and member not in _CALENDAR_READ_ONLY and "@" not in member:
+            raise unknown_property(member, "microsoft.graph.calendar")
+    name, color = document.get("name"), document.get("color", "auto")
+    if type(name) is not str or not name:
+        raise unreadable_body("A calendar needs a 'name' of type 'Edm.String'.")
+    if type(color) is not str or color not in _COLORS:
+        raise unreadable_body(f"Requested value '{color}' was not found.")
+    calendar = task.mailbox.create_calendar(name, color)
+    task.effect.mutation = True
+    body = {"@odata.context": task.context("calendars/$entity"), **show_calendar(calendar, task.user)}
+    return Answer(201, body)
+
+
+def get_user(task: Task) -> Answer:
+    """GET /users/{id}, from the directory."""
+    shown = task.user.show()
+    selected = options_of(task.call.query, frozenset({"$select"})).get("$select")
+    if selected is not None:
+        names = [name.strip() for name in selected.split(",")]
+        for name in names:
+            if name not in shown:
+                raise unparsable_uri(f"Could not find a property named '{name}' on type 'microsoft.graph.user'.")
+        shown = {name: shown[name] for name in names}
+    return Answer(200, {"@odata.context": f"{task.call.origin}/v1.0/$metadata#users/$entity", **shown})
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation by its name in ledger and faults. `directory` operations need no mailbox and spend no budget."""
+
+    name: str
+    perform: Callable[[Task], Answer]
+    writes: bool = False
+    directory: bool = False
+
+
+OPERATIONS: dict[str, dict[str, Operation]] = {
+    "user": {"GET": Operation("get_user", get_user, directory=True)},
+    "events": {
+        "GET": Operation("list", list_events),
+        "POST": Operation("create", create_event, writes=True),
+    },
+    "event": {
+        "GET": Operation("get", get_event),
+        "PATCH": Operation("update", update_event, writes=True),
+        "DELETE": Operation("delete", delete_event, writes=True),
+    },
+    "calendars": {
+        "GET": Operation("list_calendars", list_calendars),
+        "POST": Operation("create_calendar", create_calendar, writes=True),
+    },
+    "calendar": {"GET": Operation("get_calendar", get_calendar)},
+}

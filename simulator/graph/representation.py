@@ -1,0 +1,49 @@
+"""How events, calendars and users look in an answer, under the preferences and options of the request."""
+
+from typing import Any
+
+from simulator.exchange.event import Event
+from simulator.exchange.mailbox import Calendar
+from simulator.exchange.times import in_zone, show
+from simulator.exchange.user import User
+from simulator.graph.odata import Query
+from simulator.graph.prefer import Preferences
+
+JsonObject = dict[str, Any]
+
+
+def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObject:
+    """One event. Extended properties appear only if they were expanded by id, and only if the event has them."""
+    wire = event.wire.copy()
+    if preferences.immutable_ids:
+        wire["id"] = event.immutable_id
+    if preferences.zone is not None:
+        if wire["isAllDay"]:
+            wire["start"] = show(event.start.local, preferences.zone_name)
+            wire["end"] = show(event.end.local, preferences.zone_name)
+        else:
+            wire["start"] = show(in_zone(event.start.utc, preferences.zone), preferences.zone_name)
+            wire["end"] = show(in_zone(event.end.utc, preferences.zone), preferences.zone_name)
+    if preferences.text_body:
+        wire["body"] = {"contentType": "text", "content": event.body.text}
+    if query.select is not None:
+        kept = query.select | {"@odata.etag", "id"}
+        wire = {name: value for name, value in wire.items() if name in kept}
+    if query.expand:
+        held = [{"id": name, "value": event.properties[name]} for name in query.expand if name in event.properties]
+        if held:
+            wire["singleValueExtendedProperties"] = held
+    return wire
+
+
+def show_calendar(calendar: Calendar, user: User) -> JsonObject:
+    """One calendar, as its owner sees it: so do application permissions."""
+    return {
+        "id": calendar.id, "name": calendar.name, "color": calendar.color, "hexColor": "",
+        "isDefaultCalendar": calendar.is_default, "changeKey": calendar.change_key, "canShare": True,
+        "canViewPrivateItems": True, "canEdit": True,
+        "allowedOnlineMeetingProviders": ["teamsForBusiness"] if calendar.online_meetings else [],
+        "defaultOnlineMeetingProvider": "teamsForBusiness" if calendar.online_meetings else "unknown",
+        "isTallyingResponses": calendar.is_default, "isRemovable": not calendar.is_default,
+        "owner": {"name": user.display_name, "address": user.upn},
+    }  # fmt: skip

@@ -1,0 +1,79 @@
+"""Applies the options of a query to the events of a mailbox: filter, order, page."""
+
+import operator
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from simulator.errors import unparsable_uri
+from simulator.exchange.event import Event
+from simulator.exchange.mailbox import Mailbox
+from simulator.graph.odata import Comparison, PropertyTest, Query
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq, "ne": operator.ne, "gt": operator.gt, "ge": operator.ge, "lt": operator.lt,
+    "le": operator.le,
+}  # fmt: skip
+_TIMES: dict[str, Callable[[Event], datetime]] = {
+    "start/dateTime": lambda event: event.begins,
+    "end/dateTime": lambda event: event.ends,
+}
+
+
+def select_events(mailbox: Mailbox, calendar_id: str | None, query: Query) -> list[Event]:
+    """The events of one calendar (of all, if None) that pass the filter, in order. Raises GraphError (400)."""
+    events = [
+        event
+        for event in _candidates(mailbox, query)
+        if (calendar_id is None or event.calendar_id == calendar_id)
+        and all(_has(event, test) for test in query.property_tests)
+    ]
+    for comparison in query.comparisons:
+        events = _compare(events, comparison)
+    for path, descending in reversed(query.order_by):
+        events.sort(key=_key(path), reverse=descending)
+    return events
+
+
+def _candidates(mailbox: Mailbox, query: Query) -> Iterable[Event]:
+    for test in query.property_tests:
+        if test.operator == "eq" and test.number is None:
+            return mailbox.with_property(test.property_id, test.value)
+    for comparison in query.comparisons:
+        if comparison.path == "iCalUId" and comparison.operator == "eq":
+            return mailbox.with_ical_uid(comparison.value)
+    return mailbox.events.values()
+
+
+def _has(event: Event, test: PropertyTest) -> bool:
+    held = event.properties.get(test.property_id)
+    if held is None:
+        return False
+    if test.number is not None:
+        try:
+            return _COMPARE[test.operator](float(held), test.number)
+        except ValueError:
+            return False
+    value, wanted = held.casefold(), test.value.casefold()
+    if test.operator == "contains":
+        return wanted in value
+    if test.operator == "startswith":
+        return value.startswith(wanted)
+    return _COMPARE[test.operator](value, wanted)
+
+
+def _key(path: str) -> Callable[[Event], Any]:
+    return _TIMES.get(path) or (lambda event: event.wire[path])
+
+
+def _compare(events: list[Event], comparison: Comparison) -> list[Event]:
+    key, compare = _key(comparison.path), _COMPARE[comparison.operator]
+    wanted: Any = comparison.value
+    if comparison.path in _TIMES:
+        try:
+            wanted = datetime.fromisoformat(comparison.value.removesuffix("Z"))
+        except ValueError:
+            wanted = None
+        if wanted is None or wanted.tzinfo is not None:
+            raise unparsable_uri(f"'{comparison.value}' is not a date and time in UTC.")
+    return [event for event in events if compare(key(event), wanted)]

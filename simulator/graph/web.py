@@ -1,0 +1,90 @@
+"""Graph over HTTP: reads requests into calls, writes answers out. No decision about calendars is made here."""
+
+import uuid
+
+import orjson
+from aiohttp import web
+
+from simulator.control.faults import Target
+from simulator.entra.tokens import Identity, TokenReader
+from simulator.errors import GraphError, too_large
+from simulator.graph.batch import perform_batch
+from simulator.graph.call import Answer, Call
+from simulator.graph.gateway import Gateway
+from simulator.wire import drop_connection
+from simulator.world import World
+
+PREFIX = "/v1.0"
+_JSON = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
+_DIAGNOSTIC = (
+    '{"ServerInfo":{"DataCenter":"Simulated","Slice":"E","Ring":"5","ScaleUnit":"000","RoleInstance":"SIM0000000"}}'
+)
+_PASSED_ON = ("Content-Type", "If-Match")
+
+
+class GraphHandler:
+    """Answers everything below `/v1.0`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._gateway = Gateway(world)
+        self._tokens = TokenReader(world.key)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """One request. Whatever it contains, the answer is one of Graph's."""
+        request_id = str(uuid.uuid4())
+        client_request_id = request.headers.get("client-request-id") or request_id
+        try:
+            identity = self._tokens.read(request.headers.get("Authorization"), self._world.tenants)
+            call = await self._read(request, identity, request_id, client_request_id)
+        except GraphError as error:
+            answer = Answer(error.status, error.body(request_id, client_request_id), error.headers)
+        else:
+            answer = await self._perform(call)
+        if answer.drop:
+            return drop_connection(request)
+        return self._respond(answer, request_id, client_request_id)
+
+    async def _read(self, request: web.Request, identity: Identity, request_id: str, client_request_id: str) -> Call:
+        path, _, query = request.raw_path.removeprefix(PREFIX).partition("?")
+        headers = {name.lower(): value for name in _PASSED_ON if (value := request.headers.get(name)) is not None}
+        if preferences := request.headers.getall("Prefer", []):
+            headers["prefer"] = ", ".join(preferences)
+        try:
+            payload = await request.read() if request.can_read_body else b""
+        except web.HTTPRequestEntityTooLarge:
+            raise too_large() from None
+        return Call(
+            identity,
+            request.method,
+            path,
+            query,
+            headers,
+            f"{request.scheme}://{request.host}",
+            request_id,
+            client_request_id,
+            payload,
+        )
+
+    async def _perform(self, call: Call) -> Answer:
+        if call.path.strip("/").lower() not in ("$batch", "%24batch") or call.method != "POST":
+            return await self._gateway.perform(call)
+        tenant = call.identity.tenant
+        tenant.counts["batches"] += 1
+        fault = self._world.faults.strike(Target(tenant.id, (), call.identity.client_id, "POST", "batch"))
+        return await perform_batch(self._gateway, call, fault)
+
+    @staticmethod
+    def _respond(answer: Answer, request_id: str, client_request_id: str) -> web.Response:
+        headers = {
+            "request-id": request_id,
+            "client-request-id": client_request_id,
+            "strict-transport-security": "max-age=31536000",
+            "x-ms-ags-diagnostic": _DIAGNOSTIC,
+            "Cache-Control": "private",
+            **answer.headers,
+        }
+        if answer.body is None:
+            return web.Response(status=answer.status, headers=headers)
+        headers["Content-Type"] = _JSON
+        return web.Response(status=answer.status, body=orjson.dumps(answer.body), headers=headers)

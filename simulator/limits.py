@@ -1,0 +1,52 @@
+"""The numbers of the service that can be set while it runs: what it allows, how slow it is, where it is unsure.
+
+Values only. Source of the defaults: Microsoft docs "throttling-limits", Outlook section.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the service allows and how slow it is. Defaults are the documented limits and no latency.
+
+    `retry_after_grace_ms`: a call that was on the wire when its mailbox's 429 was written is not disobedience.
+    `subject_max_chars`: the real limit is unconfirmed; None allows any length.
+    `transaction_ids_outlive_events`: whether a deleted event's transactionId stays used is unconfirmed.
+    `token_lifetime_s`: None draws 60 to 90 minutes at random, as Entra ID does.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    concurrent_max: int = 4
+    concurrency_retry_after_s: int = 1
+    window_max_requests: int = 10_000
+    window_s: float = 600.0
+    upload_max_bytes: int = 150 * 1024 * 1024
+    upload_window_s: float = 300.0
+    retry_after_grace_ms: float = 100.0
+    latency_ms: float = 0.0
+    latency_jitter_ms: float = 0.0
+    subject_max_chars: int | None = 255
+    attendees_max: int = 500
+    transaction_ids_outlive_events: bool = True
+    token_lifetime_s: int | None = None
+
+    def problem(self) -> str | None:
+        """What is wrong with the numbers, as a sentence; None if they can be used."""
+        for name in ("concurrent_max", "window_max_requests", "upload_max_bytes", "attendees_max"):
+            if getattr(self, name) < 1:
+                return f"{name} must be at least 1."
+        for name in ("window_s", "upload_window_s"):
+            if not getattr(self, name) > 0:
+                return f"{name} must be more than 0."
+        for name in ("concurrency_retry_after_s", "retry_after_grace_ms", "latency_ms", "latency_jitter_ms"):
+            if not getattr(self, name) >= 0:
+                return f"{name} cannot be negative."
+        for name in ("subject_max_chars", "token_lifetime_s"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                return f"{name} must be at least 1, or null."
+        return None

@@ -1,0 +1,84 @@
+"""One tenant: its users, apps, numbers, budgets and what happened in it. Nothing is shared between tenants."""
+
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from simulator.control.ledger import Ledger
+from simulator.entra.apps import AppRegistration
+from simulator.exchange.mailbox import Mailbox, MailboxKind
+from simulator.exchange.user import User
+from simulator.graph.budget import Budget
+from simulator.limits import Limits
+
+_USER_NAMESPACE = uuid.UUID("6f1c2f0e-5f5b-4c5e-8f0a-0d6c6b1f2a77")
+
+
+@dataclass(slots=True, eq=False)
+class Tenant:
+    """A tenant and everything countable in it."""
+
+    id: str
+    ledger: Ledger
+    limits: Limits
+    domain: str | None = None
+    apps: dict[str, AppRegistration] = field(default_factory=dict)
+    users: dict[str, User] = field(default_factory=dict)
+    own_limits: dict[str, Any] = field(default_factory=dict)
+    clock_offset_s: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+    violations: Counter[str] = field(default_factory=Counter)
+    _user_ids: dict[str, User] = field(default_factory=dict)
+    _budgets: dict[tuple[str, str], Budget] = field(default_factory=dict)
+
+    def now(self) -> float:
+        """Seconds since 1970 on this tenant's clock, which may have been put forward."""
+        return time.time() + self.clock_offset_s
+
+    def user(self, name: str) -> User | None:
+        """By object id or user principal name, in any case."""
+        key = name.lower()
+        return self._user_ids.get(key) or self.users.get(key)
+
+    def put_user(
+        self, upn: str, user_id: str | None, display_name: str | None, kind: MailboxKind, time_zone: str
+    ) -> User:
+        """Adds the user, or changes all but the content of the mailbox. Raises ValueError on an id in use."""
+        known = self.users.get(upn.lower())
+        new_id = user_id or (known.id if known else str(uuid.uuid5(_USER_NAMESPACE, f"{self.id}/{upn.lower()}")))
+        holder = self._user_ids.get(new_id.lower())
+        if holder is not None and holder is not known:
+            raise ValueError(f"The id {new_id} belongs to another user.")
+        name = display_name or upn.partition("@")[0]
+        if known is None:
+            known = User(new_id, upn, name, kind, time_zone, Mailbox.open(new_id, name, upn))
+            self.users[upn.lower()] = known
+        else:
+            del self._user_ids[known.id.lower()]
+            known.id, known.upn, known.display_name, known.kind = new_id, upn, name, kind
+            known.time_zone = time_zone
+            known.mailbox.organizer = {"emailAddress": {"name": name, "address": upn}}
+        self._user_ids[new_id.lower()] = known
+        return known
+
+    def budget(self, client_id: str, user: User) -> Budget:
+        """What this application may do to this user's mailbox."""
+        key = (client_id, user.id)
+        found = self._budgets.get(key)
+        if found is None:
+            found = self._budgets[key] = Budget()
+        return found
+
+    def max_in_flight(self) -> dict[str, int]:
+        """By user principal name: the most calls one application had in flight at once, refused ones included."""
+        seen: dict[str, int] = {}
+        for (_, user_id), budget in self._budgets.items():
+            upn = self._user_ids[user_id.lower()].upn if user_id.lower() in self._user_ids else user_id
+            seen[upn] = max(seen.get(upn, 0), budget.in_flight_seen_max)
+        return seen
+
+    def settle_limits(self, defaults: Limits) -> None:
+        """The limits are the service's defaults with this tenant's own numbers laid over them."""
+        self.limits = replace(defaults, **self.own_limits)

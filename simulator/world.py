@@ -1,0 +1,73 @@
+"""Everything the simulator remembers: tenants, faults, default limits, signing key. State only, no protocol."""
+
+import itertools
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulator.control.faults import FaultRules
+from simulator.control.ledger import Ledger
+from simulator.entra.keys import SigningKey
+from simulator.limits import Limits
+from simulator.tenant import Tenant
+
+CHANCE_SEED = 20261121
+
+
+@dataclass(slots=True, eq=False)
+class World:
+    """The state of one simulator process. It lives in memory and ends with the process."""
+
+    key: SigningKey = field(default_factory=SigningKey.generate)
+    limits: Limits = field(default_factory=Limits)
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    faults: FaultRules = field(default_factory=FaultRules)
+    chance: random.Random = field(default_factory=lambda: random.Random(CHANCE_SEED))  # noqa: S311 - repeatable
+    _sequence: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    _domains: dict[str, Tenant] = field(default_factory=dict)
+
+    def tenant(self, name: str) -> Tenant | None:
+        """By tenant id or domain name, in any case."""
+        key = name.lower()
+        return self.tenants.get(key) or self._domains.get(key)
+
+    def put_tenant(self, tenant_id: str, domain: str | None) -> Tenant:
+        """Adds the tenant or renames its domain; users and events stay. Raises ValueError on a domain in use."""
+        key = tenant_id.lower()
+        tenant = self.tenants.get(key)
+        if domain is not None and self._domains.get(domain.lower(), tenant) is not tenant:
+            raise ValueError(f"The domain {domain} belongs to another tenant.")
+        if tenant is None:
+            tenant = self.tenants[key] = Tenant(key, Ledger(self._sequence), self.limits)
+        if tenant.domain is not None:
+            del self._domains[tenant.domain]
+        tenant.domain = domain.lower() if domain else None
+        if tenant.domain is not None:
+            self._domains[tenant.domain] = tenant
+        return tenant
+
+    def set_limits(self, limits: Limits) -> None:
+        """New defaults, for every tenant except where it has numbers of its own."""
+        self.limits = limits
+        for tenant in self.tenants.values():
+            tenant.settle_limits(limits)
+
+    def set_tenant_limits(self, tenant: Tenant, own: dict[str, Any]) -> None:
+        """A tenant's own numbers, in place of those it had."""
+        tenant.own_limits = own
+        tenant.settle_limits(self.limits)
+
+    def forget(self, tenant: Tenant) -> None:
+        """Removes a tenant with all that happened in it and the faults made for it."""
+        del self.tenants[tenant.id]
+        if tenant.domain is not None:
+            del self._domains[tenant.domain]
+        self.faults.forget_tenant(tenant.id)
+
+    def forget_all(self) -> None:
+        """Removes every tenant and fault and restores the default limits. Sequence numbers go on."""
+        self.tenants.clear()
+        self._domains.clear()
+        self.faults.rules.clear()
+        self.limits = Limits()
+        self.chance.seed(CHANCE_SEED)
