@@ -1,0 +1,1 @@
+"""Microsoft Graph: tokens, calls, batches, and what its errors mean."""

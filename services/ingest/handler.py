@@ -19,7 +19,7 @@ from calbus.outage import Dependency
 from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
-from calbus.store.entries import Due, Planned
+from calbus.store.entries import Due
 from calbus.telemetry import OUTCOMES, RECORDS, log
 from schemas.events import Topic
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemEvent
@@ -69,9 +69,9 @@ class Handler:
         batch = self._read(records)
         if batch.changes:
             await self._postgres.insist(lambda: self._change_settings(batch.changes))
-        planned, outcomes = await self._take_in(batch)
-        await self._kafka.insist(lambda: self._tell(planned, batch.unreadable))
-        return len(outcomes)
+        wakeups, outcomes = await self._take_in(batch)
+        await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
+        return outcomes
 
     def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
         batch = _Batch()
@@ -113,10 +113,10 @@ class Handler:
         for (record, _, _), changed in zip(changes, applied, strict=True):
             self._count(record, "accepted" if changed else "stale")
 
-    async def _take_in(self, batch: _Batch) -> tuple[list[Planned], list[Outcome]]:
+    async def _take_in(self, batch: _Batch) -> tuple[list[Due], int]:
         """Plan the items; a message that the database refuses is found by halving and becomes a dead letter."""
-        planned: list[Planned] = []
-        outcomes: list[Outcome] = []
+        wakeups: list[Due] = []
+        outcomes = 0
         parts = [batch.items] if batch.items else []
         while parts:
             part = parts.pop()
@@ -132,9 +132,9 @@ class Handler:
                 self._count(part[0][0], "dead_letter")
                 continue
             self._judge(part, intake, batch)
-            planned += intake.planned.values()
-            outcomes += intake.outcomes
-        return planned, outcomes
+            wakeups += due(intake)
+            outcomes += len(intake.outcomes)
+        return wakeups, outcomes
 
     def _judge(self, part: list[tuple[ConsumerRecord, Arrival]], intake: Intake, batch: _Batch) -> None:
         for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
@@ -154,11 +154,11 @@ class Handler:
             except items.RacedError:
                 continue
 
-    async def _tell(self, planned: list[Planned], unreadable: list[Unreadable]) -> None:
+    async def _tell(self, wakeups: list[Due], unreadable: list[Unreadable]) -> None:
         now = datetime.now(UTC)
         letters = topic_name(self._settings, Topic.DEAD_LETTERS)
         await send_dead_letters(self._producer, letters, unreadable, group=GROUP, now=now)
-        await send_wakeups(self._producer, topic_name(self._settings, Topic.COMMANDS), due(planned))
+        await send_wakeups(self._producer, topic_name(self._settings, Topic.COMMANDS), wakeups)
 
     def _count(self, record: ConsumerRecord, result: str) -> None:
         RECORDS.labels(record.topic.removeprefix(self._prefix), result).inc()
@@ -191,12 +191,12 @@ async def store(connection: Connection, arrivals: list[Arrival], now: datetime) 
     return intake
 
 
-def due(planned: list[Planned]) -> list[Due]:
-    """Those plans that a writer has to carry out."""
+def due(intake: Intake) -> list[Due]:
+    """The entries that a writer has work with."""
     return [
-        Due(plan.entry.entry_id, plan.entry.item.tenant, plan.entry.target)
-        for plan in planned
-        if plan.due_at is not None
+        Due(entry.entry_id, entry.item.tenant, entry.target)
+        for entry in (*(planned.entry for planned in intake.planned.values()), *intake.unsettled)
+        if entry.owed
     ]
 
 

@@ -28,8 +28,9 @@ from schemas.results import Ending, Outcome
 from schemas.switches import AccountSettings, ProjectSettings, Scope, TenantSettings
 from services.ingest.planner import Decision, Switches, decide
 
-# A writer that got the wake-up has long been at work by then; one that did not is woken by the sweeper.
-WAKEUP_GRACE = timedelta(seconds=30)
+# A writer that got the wake-up has long been at work by then; for one that did not, the sweeper sends another. Much
+# shorter, and a backlog would fill up with repeated wake-ups.
+WAKEUP_GRACE = timedelta(seconds=120)
 
 
 class Verdict(StrEnum):
@@ -61,6 +62,8 @@ class Intake:
     outcomes: list[Outcome] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     """One for each arrival, in order."""
+    unsettled: list[Entry] = field(default_factory=list)
+    """Of repeated messages: their wake-ups may have been lost in the crash that made Kafka repeat them."""
 
 
 def key_of(event: ItemEvent) -> ItemKey:
@@ -100,6 +103,8 @@ def take_in(
         if verdict is Verdict.ACCEPTED:
             known[key] = intake.items[key] = incoming
             _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, arrival.published_at)
+        elif verdict is Verdict.DUPLICATE:
+            intake.unsettled += [entry for entry in by_item.get(key, {}).values() if entry.owed]
     return intake
 
 

@@ -17,7 +17,6 @@ from calbus.outage import Dependency
 from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
-from calbus.store.entries import Planned
 from calbus.telemetry import REPLAN_PENDING
 from schemas.events import Topic
 from services.ingest.handler import count_outcomes, due
@@ -65,14 +64,14 @@ class Replanner:
 
     async def step(self) -> bool:
         """Plan one chunk; False if there was nothing to do."""
-        planned = await self._postgres.insist(self._plan_chunk)
-        if planned is None:
+        intake = await self._postgres.insist(self._plan_chunk)
+        if intake is None:
             return False
         self._relay.wake()
-        await self._kafka.insist(lambda: send_wakeups(self._producer, self._topic, due(planned)))
+        await self._kafka.insist(lambda: send_wakeups(self._producer, self._topic, due(intake)))
         return True
 
-    async def _plan_chunk(self) -> list[Planned] | None:
+    async def _plan_chunk(self) -> Intake | None:
         async with self._pool.acquire() as connection:
             async with connection.transaction():
                 replan = await switches.next_replan(connection)
@@ -82,7 +81,7 @@ class Replanner:
                 intake = await self._plan(connection, replan)
             REPLAN_PENDING.set(await connection.fetchval("SELECT count(*) FROM replan"))
         count_outcomes(intake.outcomes)
-        return list(intake.planned.values())
+        return intake
 
     async def _plan(self, connection: Connection, replan: switches.Replan) -> Intake:
         now = datetime.now(UTC)

@@ -1,0 +1,1 @@
+"""Makes each user's calendar equal to what is planned for it."""

@@ -1,0 +1,139 @@
+"""App-only access tokens by MSAL, one application object per directory, off the event loop.
+
+A token is fetched once however many calls wait for it; so is a refusal, which is remembered for a while.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import msal
+import requests
+
+from calbus.graph.errors import Fault, Scope, token_fault
+from calbus.settings import GraphSettings, SettingsError
+from schemas.reasons import Reason
+
+DIRECTORIES_MAX = 10_000
+TOKEN_THREADS = 4
+TOKEN_TIMEOUT_S = 15
+# MSAL gives up a token five minutes before its end; ours is asked for again well before.
+TOKEN_MARGIN_S = 360
+REFUSAL_REMEMBERED_S = 30
+
+
+@dataclass(slots=True)
+class _Directory:
+    application: Any = None
+    token: str = ""
+    valid_until: float = 0.0
+    refusal: Fault | None = None
+    refusal_until: float = 0.0
+
+
+class TokenRefusedError(Exception):
+    """Entra ID did not issue a token; `fault` says why and whose move it is."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.reason)
+        self.fault = fault
+
+
+class Tokens:
+    """Access tokens for Microsoft Graph, by directory."""
+
+    def __init__(self, settings: GraphSettings) -> None:
+        self._settings = settings
+        self._scope = [f"{_origin(settings.graph_url)}/.default"]
+        self._credential = _credential(settings)
+        self._directories: OrderedDict[str, _Directory] = OrderedDict()
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._threads = ThreadPoolExecutor(TOKEN_THREADS, thread_name_prefix="msal")
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def get(self, directory: str) -> str:
+        """A token that is valid for minutes to come. Raises TokenRefusedError."""
+        held = self._held(directory)
+        if held.token and time.monotonic() < held.valid_until:
+            return held.token
+        async with self._locks.setdefault(directory, asyncio.Lock()):
+            now = time.monotonic()
+            if held.token and now < held.valid_until:
+                return held.token
+            if held.refusal is not None and now < held.refusal_until:
+                raise TokenRefusedError(held.refusal)
+            try:
+                answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, directory, held)
+            except TokenRefusedError as error:
+                held.refusal, held.refusal_until = error.fault, time.monotonic() + REFUSAL_REMEMBERED_S
+                raise
+            held.refusal = None
+            held.token = answer["access_token"]
+            held.valid_until = time.monotonic() + max(int(answer["expires_in"]) - TOKEN_MARGIN_S, 1)
+            return held.token
+
+    def reject(self, directory: str, token: str) -> None:
+        """Graph did not accept this token: the next call fetches another."""
+        held = self._directories.get(directory)
+        if held is not None and held.token == token:
+            # The application object keeps the token in its cache; a new one has none.
+            self._directories.pop(directory, None)
+
+    def _held(self, directory: str) -> _Directory:
+        held = self._directories.get(directory)
+        if held is None:
+            held = self._directories[directory] = _Directory()
+            if len(self._directories) > DIRECTORIES_MAX:
+                gone, _ = self._directories.popitem(last=False)
+                self._locks.pop(gone, None)
+        self._directories.move_to_end(directory)
+        return held
+
+    def _fetch(self, directory: str, held: _Directory) -> dict[str, Any]:
+        try:
+            if held.application is None:
+                held.application = msal.ConfidentialClientApplication(
+                    self._settings.client_id,
+                    authority=f"{self._settings.login_url}/{directory}",
+                    client_credential=self._credential,
+                    # Both are for addresses that Microsoft's own discovery does not know: a simulator, a new cloud.
+                    instance_discovery=False,
+                    verify=str(self._settings.graph_ca_file) if self._settings.graph_ca_file else True,
+                    timeout=TOKEN_TIMEOUT_S,
+                )
+            answer: dict[str, Any] = held.application.acquire_token_for_client(self._scope)
+        except ValueError:
+            # MSAL says so when the directory's configuration is not found.
+            raise TokenRefusedError(Fault(Reason.DIRECTORY_UNKNOWN, Scope.MAILBOX)) from None
+        except requests.RequestException as error:
+            fault = Fault(Reason.ENTRA_UNAVAILABLE, Scope.MAILBOX, code=type(error).__name__)
+            raise TokenRefusedError(fault) from None
+        if "access_token" not in answer:
+            held.application = None  # its memory would replay the refusal for a minute
+            raise TokenRefusedError(token_fault(answer))
+        return answer
+
+
+def _origin(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def _credential(settings: GraphSettings) -> Any:
+    if settings.client_certificate_file is not None:
+        try:
+            pem = settings.client_certificate_file.read_text()
+        except OSError as error:
+            raise SettingsError(f"CALBUS_CLIENT_CERTIFICATE_FILE cannot be read: {error}") from None
+        return {"private_key": pem, "public_certificate": pem}
+    if settings.client_secret is not None:
+        return settings.client_secret.get_secret_value()
+    raise SettingsError(
+        "CALBUS_CLIENT_SECRET is missing (or CALBUS_CLIENT_CERTIFICATE_FILE). It is for: calls to Graph."
+    )

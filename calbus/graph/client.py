@@ -1,0 +1,174 @@
+"""Calls to Microsoft Graph: one request alone, several in `$batch`; every one gets an answer or a fault of its own."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ssl import create_default_context
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import orjson
+
+from calbus.graph.auth import TokenRefusedError, Tokens
+from calbus.graph.errors import Fault, Scope, fault_of
+from calbus.settings import GraphSettings
+from calbus.telemetry import GRAPH_FAULTS, GRAPH_REQUESTS, GRAPH_SECONDS, log
+from schemas.reasons import Reason
+
+BATCH_MAX_REQUESTS = 20
+CONNECTIONS_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; `path` begins with a slash, its parts percent-encoded. `operation` is for metrics."""
+
+    operation: str
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer. `fault` is None if the request did its work; `body` is None where Graph sends none."""
+
+    status: int
+    body: Any
+    fault: Fault | None
+
+
+class GraphClient:
+    """Speaks to Graph as the application, in any directory that lets it."""
+
+    def __init__(self, settings: GraphSettings, session: aiohttp.ClientSession, tokens: Tokens) -> None:
+        self._url = settings.graph_url
+        self._session = session
+        self._tokens = tokens
+
+    async def send(self, directory: str, requests: Sequence[Request]) -> list[Response]:
+        """Answers in the order of the requests, of which there are at most 20. Never raises for what Graph says.
+
+        A token that Graph rejects is replaced and the requests it rejected are sent once more.
+        """
+        responses = await self._send(directory, requests)
+        rejected = [i for i, r in enumerate(responses) if r.fault and r.fault.reason is Reason.TOKEN_REJECTED]
+        if rejected:
+            again = await self._send(directory, [requests[index] for index in rejected])
+            for index, response in zip(rejected, again, strict=True):
+                responses[index] = response
+        for request, response in zip(requests, responses, strict=True):
+            GRAPH_REQUESTS.labels(request.operation, _status_class(response)).inc()
+            if response.fault is not None:
+                GRAPH_FAULTS.labels(response.fault.reason).inc()
+        return responses
+
+    async def _send(self, directory: str, requests: Sequence[Request]) -> list[Response]:
+        try:
+            token = await self._tokens.get(directory)
+        except TokenRefusedError as error:
+            log.warning("no token", reason=error.fault.reason, code=error.fault.code)
+            return [Response(0, None, error.fault)] * len(requests)
+        if len(requests) == 1:
+            responses = [await self._single(token, requests[0])]
+        else:
+            responses = await self._batch(token, requests)
+        if any(r.fault and r.fault.reason is Reason.TOKEN_REJECTED for r in responses):
+            self._tokens.reject(directory, token)
+        return responses
+
+    async def _single(self, token: str, request: Request) -> Response:
+        started = time.perf_counter()
+        try:
+            status, headers, body = await self._call(token, request.method, request.path, request.headers, request.body)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            return Response(0, None, _unanswered(error))
+        finally:
+            GRAPH_SECONDS.labels("single").observe(time.perf_counter() - started)
+        return _response(status, headers, body)
+
+    async def _batch(self, token: str, requests: Sequence[Request]) -> list[Response]:
+        """Pack the requests into one call. An item that the answer leaves out may have been applied."""
+        started = time.perf_counter()
+        payload = {"requests": [_item(str(number), request) for number, request in enumerate(requests)]}
+        try:
+            status, headers, body = await self._call(token, "POST", "/$batch", {}, payload)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            return [Response(0, None, _unanswered(error))] * len(requests)
+        finally:
+            GRAPH_SECONDS.labels("batch").observe(time.perf_counter() - started)
+        if status != 200 or not isinstance(body, dict):
+            return [_response(status, headers, body)] * len(requests)
+        answers = {answer.get("id"): answer for answer in body.get("responses", ())}
+        return [_of_batch(answers.get(str(number))) for number in range(len(requests))]
+
+    async def _call(
+        self, token: str, method: str, path: str, headers: dict[str, str], body: Any
+    ) -> tuple[int, dict[str, str], Any]:
+        sent = {"Authorization": f"Bearer {token}", "client-request-id": str(uuid4()), **headers}
+        data = None
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            data = orjson.dumps(body)
+        async with self._session.request(method, f"{self._url}{path}", headers=sent, data=data) as response:
+            content = await response.read()
+            named = {name.lower(): value for name, value in response.headers.items()}
+            return response.status, named, _json(content)
+
+
+def _item(number: str, request: Request) -> dict[str, Any]:
+    item: dict[str, Any] = {"id": number, "method": request.method, "url": request.path}
+    headers = dict(request.headers)
+    if request.body is not None:
+        headers["Content-Type"] = "application/json"
+        item["body"] = request.body
+    if headers:
+        item["headers"] = headers
+    return item
+
+
+def _of_batch(answer: dict[str, Any] | None) -> Response:
+    if answer is None:
+        fault = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, may_be_applied=True, code="missing from the batch")
+        return Response(0, None, fault)
+    headers = {name.lower(): str(value) for name, value in (answer.get("headers") or {}).items()}
+    return _response(int(answer.get("status", 0)), headers, answer.get("body"))
+
+
+def _response(status: int, headers: dict[str, str], body: Any) -> Response:
+    return Response(status, body, fault_of(status, headers, body, now=datetime.now(UTC)))
+
+
+def _unanswered(error: BaseException) -> Fault:
+    # A connection that never opened carried nothing; one that broke may have delivered the request.
+    delivered = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return Fault(Reason.GRAPH_UNREACHABLE, Scope.ENTRY, may_be_applied=delivered, code=type(error).__name__)
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _status_class(response: Response) -> str:
+    return f"{response.status // 100}xx" if response.status else "none"
+
+
+@asynccontextmanager
+async def graph_client(settings: GraphSettings) -> AsyncIterator[GraphClient]:
+    """A client with its connections and tokens. Raises SettingsError for credentials that cannot be used."""
+    tokens = Tokens(settings)
+    tls = create_default_context(cafile=str(settings.graph_ca_file)) if settings.graph_ca_file else True
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=tls)
+    timeout = aiohttp.ClientTimeout(total=settings.graph_timeout_s)
+    try:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            yield GraphClient(settings, session, tokens)
+    finally:
+        tokens.close()

@@ -1,0 +1,100 @@
+"""Entries in the words of Microsoft Graph: the requests that create, find, read, update and delete one. Pure."""
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from tzlocal.windows_tz import tz_win, win_tz
+
+from calbus.entry import Content, Place
+from calbus.graph.client import Request
+
+# Marks an event as ours and says which entry it is. Only a hint: a copy that the user makes bears it too.
+MARKER = "String {6d9f6c1e-2f0b-4f0e-8f43-5d7f0a3e9b11} Name CalbusEntry"
+
+IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}
+_FIELDS = "$select=id,changeKey,transactionId"
+
+
+def create(place: Place, entry_id: UUID, transaction_id: UUID, content: Content) -> Request:
+    """Create the event: repeated with the same transaction id it creates nothing twice."""
+    body = event_of(content)
+    body["transactionId"] = str(transaction_id)
+    body["singleValueExtendedProperties"] = [{"id": MARKER, "value": str(entry_id)}]
+    return Request("create", "POST", _events(place), IMMUTABLE, body)
+
+
+def update(place: Place, event_id: str, etag: str, content: Content) -> Request:
+    """Make the event equal to `content`, unless it was changed since `etag`. Moves and edits a whole event."""
+    return Request("update", "PATCH", _event(place, event_id), {**IMMUTABLE, "If-Match": etag}, event_of(content))
+
+
+def delete(place: Place, event_id: str) -> Request:
+    """Delete the event. It has no attendees, so that nobody is sent a cancellation."""
+    return Request("delete", "DELETE", _event(place, event_id), IMMUTABLE)
+
+
+def read(place: Place, event_id: str) -> Request:
+    """Read the event's id and etag."""
+    return Request("read", "GET", f"{_event(place, event_id)}?{_FIELDS}", IMMUTABLE)
+
+
+def find(place: Place, entry_id: UUID) -> Request:
+    """Find the events that bear our mark for this entry."""
+    condition = f"singleValueExtendedProperties/Any(ep: ep/id eq '{MARKER}' and ep/value eq '{entry_id}')"
+    query = f"$filter={quote(condition, safe='')}&{_FIELDS}"
+    return Request("find", "GET", f"{_events(place)}?{query}", IMMUTABLE)
+
+
+def event_of(content: Content) -> dict[str, Any]:
+    """The event as Graph wants it. Everything that calbus decides is named, so that an update leaves nothing over."""
+    reminds = content.reminder_minutes is not None
+    start, end, zone = graph_times(content)
+    return {
+        "subject": content.subject,
+        "body": {"contentType": "text", "content": content.body},
+        "start": {"dateTime": start.isoformat(), "timeZone": zone},
+        "end": {"dateTime": end.isoformat(), "timeZone": zone},
+        # A timed update of an all-day event, or the reverse, is refused unless this is said with the times.
+        "isAllDay": content.all_day,
+        "showAs": content.show_as.value,
+        "importance": content.importance,
+        "sensitivity": "private" if content.private else "normal",
+        "categories": [content.category],
+        "isReminderOn": reminds,
+        "reminderMinutesBeforeStart": content.reminder_minutes or 0,
+        "location": {"displayName": content.place},
+    }
+
+
+def graph_times(content: Content) -> tuple[datetime, datetime, str]:
+    """Wall-clock start and end, and the Windows name of their zone, which every mailbox understands.
+
+    In UTC where Windows has no zone that shows these instants at these wall-clock times.
+    """
+    name = tz_win.get(content.time_zone)
+    if name is not None and (content.all_day or _agree(content, win_tz[name])):
+        return content.start, content.end, name
+    if content.all_day:  # days have no instant, so that any zone says the same
+        return content.start, content.end, "UTC"
+    here = ZoneInfo(content.time_zone)
+    start, end = (moment.replace(tzinfo=here).astimezone(UTC) for moment in (content.start, content.end))
+    return start.replace(tzinfo=None), end.replace(tzinfo=None), "UTC"
+
+
+def _agree(content: Content, other: str) -> bool:
+    """Whether the zone that Windows' name stands for keeps the same time as the entry's own, at its start and end."""
+    zones = ZoneInfo(content.time_zone), ZoneInfo(other)
+    return all(
+        len({moment.replace(tzinfo=zone).utcoffset() for zone in zones}) == 1 for moment in (content.start, content.end)
+    )
+
+
+def _events(place: Place) -> str:
+    return f"/users/{quote(place.mailbox, safe='')}/calendar/events"
+
+
+def _event(place: Place, event_id: str) -> str:
+    return f"/users/{quote(place.mailbox, safe='')}/events/{quote(event_id, safe='')}"

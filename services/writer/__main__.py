@@ -1,0 +1,134 @@
+"""Composition root of the writer: opens what it needs, runs the loops, drains when asked to end."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import datetime
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer
+
+from calbus.admin import Pulse, admin_server
+from calbus.bus.kafka import consumer, producer, topic_name
+from calbus.bus.outbox import Relay
+from calbus.bus.wakeups import send_wakeups
+from calbus.cli import command_of
+from calbus.graph.client import graph_client
+from calbus.lifecycle import run
+from calbus.outage import kafka, postgres
+from calbus.store import entries
+from calbus.store.entries import Due
+from calbus.store.migrate import require_schema
+from calbus.store.pool import connect
+from calbus.telemetry import configure_logging, log
+from schemas.events import Topic
+from services.writer.dispatcher import COMMIT_INTERVAL_S, Dispatcher, HandOver
+from services.writer.handler import Handler
+from services.writer.lanes import LaneLimits, Lanes
+from services.writer.retries import Backoff, RetryPolicy
+from services.writer.settings import WriterSettings
+from services.writer.sweeper import Sweeper
+
+GROUP = "writer"
+POLL_MS = 500
+POLL_MAX_RECORDS = 2_000
+
+
+async def serve(settings: WriterSettings) -> None:
+    """Write until cancelled."""
+    database, broker, pulse = postgres(), kafka(), Pulse()
+    commands = topic_name(settings, Topic.COMMANDS)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker]))
+        pool = await stack.enter_async_context(connect(settings, database))
+        await require_schema(pool)
+        graph = await stack.enter_async_context(graph_client(settings))
+        sender = await stack.enter_async_context(producer(settings, broker))
+        relay = Relay(pool, sender, settings.topic_prefix, postgres=database, kafka=broker)
+
+        async def postpone(entry_ids: list[UUID], until: datetime) -> None:
+            await database.insist(lambda: entries.postpone(pool, entry_ids, until))
+
+        async def send_elsewhere(due: list[Due]) -> None:
+            await broker.insist(lambda: send_wakeups(sender, commands, due))
+
+        dispatcher = Dispatcher(
+            Lanes(
+                LaneLimits(
+                    settings.writer_lane_max_in_flight,
+                    settings.writer_lane_max_requests_per_10_min,
+                    settings.writer_lane_max_entries,
+                )
+            ),
+            Handler(pool, graph, _policy(settings), postgres=database),
+            max_calls=settings.writer_max_calls,
+            max_entries=settings.writer_max_entries,
+            postpone=postpone,
+            send_elsewhere=send_elsewhere,
+            settled=relay.wake,
+        )
+        hand_over = HandOver(dispatcher, settings.writer_drain_s)
+        reader = await stack.enter_async_context(
+            consumer(
+                settings,
+                broker,
+                group=GROUP,
+                topics=[Topic.COMMANDS],
+                member=settings.writer_member,
+                session_timeout_ms=settings.writer_session_timeout_ms,
+                listener=hand_over,
+            )
+        )
+        hand_over.consumer = reader
+        sweeper = Sweeper(
+            pool,
+            sender,
+            commands,
+            interval_s=settings.writer_sweep_interval_s,
+            again_s=settings.writer_sweep_again_s,
+            postgres=database,
+            kafka=broker,
+        )
+        log.info("writer is running")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(relay.run())
+                tasks.create_task(sweeper.run())
+                tasks.create_task(sweeper.count())
+                tasks.create_task(dispatcher.run())
+                tasks.create_task(_consume(reader, dispatcher, pulse))
+                tasks.create_task(_commit(reader, dispatcher))
+        finally:
+            await dispatcher.drain(settings.writer_drain_s)
+            await dispatcher.abandon()
+            await dispatcher.commit(reader)
+
+
+async def _consume(reader: AIOKafkaConsumer, dispatcher: Dispatcher, pulse: Pulse) -> None:
+    while True:
+        pulse.beat()
+        if not dispatcher.has_room():
+            await asyncio.sleep(POLL_MS / 1_000 / 10)
+            continue
+        fetched = await reader.getmany(timeout_ms=POLL_MS, max_records=POLL_MAX_RECORDS)
+        records = [record for of_partition in fetched.values() for record in of_partition]
+        if records:
+            await dispatcher.accept(records)
+
+
+async def _commit(reader: AIOKafkaConsumer, dispatcher: Dispatcher) -> None:
+    while True:
+        await asyncio.sleep(COMMIT_INTERVAL_S)
+        await dispatcher.commit(reader)
+
+
+def _policy(settings: WriterSettings) -> RetryPolicy:
+    return RetryPolicy(
+        passing=Backoff(settings.writer_retry_first_s, settings.writer_retry_max_s),
+        reprobe=Backoff(settings.writer_reprobe_first_s, settings.writer_reprobe_max_s),
+    )
+
+
+command = command_of("writer", WriterSettings, lambda settings: run(lambda: serve(settings)), configure_logging)
+
+if __name__ == "__main__":
+    command()

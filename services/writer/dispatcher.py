@@ -1,0 +1,209 @@
+"""Moves wake-ups from Kafka into lanes, jobs from lanes to the handler, and offsets on when work is durable.
+
+All state here may be lost at any moment: what is desired and not applied stands in PostgreSQL with the time it is due.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from calbus.bus.offsets import Offsets
+from calbus.bus.wakeups import read_wakeup
+from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.store.entries import Due
+from calbus.telemetry import LANE_QUEUE, LANES, RECORDS, log
+from schemas.events import Topic
+from services.writer.handler import Handler, Report
+from services.writer.lanes import Job, Lanes
+
+COMMIT_INTERVAL_S = 0.5
+SHED_MAX_ENTRIES = 1_000
+# Where a lane is full, its overflow is looked at again after this.
+OVERFLOW_S = 5.0
+
+
+class Dispatcher:
+    """One writer's work in hand."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        handler: Handler,
+        *,
+        max_calls: int,
+        max_entries: int,
+        postpone: Callable[[list[UUID], datetime], Awaitable[None]],
+        send_elsewhere: Callable[[list[Due]], Awaitable[None]],
+        settled: Callable[[], None],
+    ) -> None:
+        self._lanes = lanes
+        self._handler = handler
+        self._max_calls = max_calls
+        self._max_entries = max_entries
+        self._postpone = postpone
+        self._send_elsewhere = send_elsewhere
+        self._settled = settled
+        self._offsets = Offsets()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._accepting = True
+
+    def has_room(self) -> bool:
+        """Whether more wake-ups may be read."""
+        return self._accepting and self._lanes.queued < self._max_entries
+
+    async def accept(self, records: list[ConsumerRecord]) -> None:
+        """Queue wake-ups. Those whose lane rests, or is full, are left to the sweeper."""
+        shed: dict[float, list[Job]] = {}
+        now_s = time.monotonic()
+        for record in records:
+            position = self._offsets.received(TopicPartition(record.topic, record.partition), record.offset)
+            wakeup = read_wakeup(record)
+            if wakeup is None:
+                log.error("a record on the commands topic is no wake-up", partition=record.partition)
+                RECORDS.labels(Topic.COMMANDS, "unreadable").inc()
+                self._offsets.finished(position)
+                continue
+            lane, tenant, entry_id = wakeup
+            job = Job(entry_id, lane, tenant, [position])
+            if not self._lanes.offer(job, now_s):
+                shed.setdefault(self._lanes.rests_until_s(lane), []).append(job)
+        RECORDS.labels(Topic.COMMANDS, "accepted").inc(len(records))
+        for until_s, jobs in shed.items():
+            await self._shed(jobs, max(until_s - now_s, OVERFLOW_S))
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Hand out jobs until cancelled."""
+        while True:
+            self._changed.clear()
+            while self._accepting and len(self._calls) < self._max_calls:
+                jobs = self._lanes.take(time.monotonic(), BATCH_MAX_REQUESTS)
+                if not jobs:
+                    break
+                call = asyncio.create_task(self._call(jobs))
+                self._calls.add(call)
+                call.add_done_callback(self._call_over)
+            self._show()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        next_at_s = self._lanes.next_at_s()
+        # Only a call that ends makes room when all are in flight.
+        wait_s = None if next_at_s is None else max(next_at_s - time.monotonic(), 0.001)
+        if len(self._calls) >= self._max_calls:
+            wait_s = None
+        try:
+            await asyncio.wait_for(self._changed.wait(), wait_s)
+        except TimeoutError:
+            return
+
+    def _call_over(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._changed.set()
+        if not call.cancelled() and (error := call.exception()) is not None:
+            # A fault of ours. Nothing is lost: the entries are unsettled, and due again soon.
+            log.error("a batch of jobs broke off", exc_info=error)
+
+    async def _call(self, jobs: list[Job]) -> None:
+        try:
+            reports = await self._handler.handle(jobs)
+        except BaseException:
+            for job in jobs:
+                self._lanes.done(job, time.monotonic(), requests=1)
+            raise
+        self._settled()
+        elsewhere = [report.elsewhere for report in reports if report.elsewhere is not None]
+        if elsewhere:
+            await self._send_elsewhere(elsewhere)
+        await self._finish(reports)
+
+    async def _finish(self, reports: list[Report]) -> None:
+        now_s = time.monotonic()
+        shed: list[tuple[float, list[Job]]] = []
+        for report in reports:
+            self._lanes.done(report.job, now_s, requests=report.requests)
+            if report.park_s is not None:
+                parked = self._lanes.park(report.job.lane, now_s + report.park_s)
+                shed.append((report.park_s, parked))
+        for report in reports:
+            if not (report.again and self._accepting and self._lanes.offer(report.job, now_s)):
+                self._finished(report.job)
+        for wait_s, jobs in shed:
+            await self._shed(jobs, wait_s)
+
+    async def _shed(self, jobs: list[Job], wait_s: float) -> None:
+        until = datetime.now(UTC) + timedelta(seconds=wait_s)
+        for at in range(0, len(jobs), SHED_MAX_ENTRIES):
+            part = jobs[at : at + SHED_MAX_ENTRIES]
+            await self._postpone([job.entry_id for job in part], until)
+            for job in part:
+                self._finished(job)
+
+    def _finished(self, job: Job) -> None:
+        for position in job.positions:
+            self._offsets.finished(position)
+
+    async def drain(self, wait_s: float) -> None:
+        """Hand out nothing more, forget what waits, and wait for the calls in flight, at most `wait_s` seconds."""
+        self._accepting = False
+        self._lanes.clear()
+        if self._calls:
+            await asyncio.wait(set(self._calls), timeout=wait_s)
+
+    def resume(self) -> None:
+        """Begin afresh with the partitions that were assigned now."""
+        self._offsets.reassigned()
+        self._accepting = True
+        self._changed.set()
+
+    async def abandon(self) -> None:
+        """End calls that outlasted the drain; whoever looks next finds them in doubt and asks the calendar."""
+        for call in set(self._calls):
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    async def commit(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit what is durable. A commit that fails is made up for by the next: repeating work changes nothing."""
+        mine = consumer.assignment()
+        offsets = {partition: mark for partition, mark in self._offsets.to_commit().items() if partition in mine}
+        if not offsets:
+            return
+        try:
+            await consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            log.info("offsets not committed: the group was rebalanced")
+        except KafkaError as error:
+            log.warning("offsets not committed", error=type(error).__name__)
+        else:
+            self._offsets.committed(offsets)
+
+    def _show(self) -> None:
+        LANE_QUEUE.set(self._lanes.queued)
+        for state, count in self._lanes.counts(time.monotonic()).items():
+            LANES.labels(state).set(count)
+
+
+class HandOver(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Gives mailboxes up in good order: what is in flight is finished and committed first."""
+
+    def __init__(self, dispatcher: Dispatcher, drain_s: float) -> None:
+        self._dispatcher = dispatcher
+        self._drain_s = drain_s
+        self.consumer: AIOKafkaConsumer | None = None
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Called before the group assigns anew, and always with all partitions."""
+        if revoked and self.consumer is not None:
+            await self._dispatcher.drain(self._drain_s)
+            await self._dispatcher.commit(self.consumer)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Called when the group has agreed."""
+        self._dispatcher.resume()
+        log.info("mailboxes assigned", partitions=len(assigned))

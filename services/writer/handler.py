@@ -1,0 +1,227 @@
+"""One batch of jobs: load, decide, effect, record. No connection to PostgreSQL is held across a call to Graph.
+
+The decisions stand in reconciler.py and retries.py; here is the order of effects.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from calbus.entry import Entry, Intent, Place
+from calbus.graph.client import BATCH_MAX_REQUESTS, GraphClient, Request, Response
+from calbus.graph.errors import Fault, Scope
+from calbus.outage import Dependency
+from calbus.outcomes import ending_without_writing, outcome
+from calbus.store import entries, outbox
+from calbus.store.entries import Due, Loaded, Result
+from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
+from schemas.reasons import Reason
+from schemas.results import Ending, Outcome
+from services.writer.lanes import Job
+from services.writer.reconciler import Step, advance, next_step, request_for
+from services.writer.retries import GiveUp, RetryPolicy, decide_retry
+
+# find, read, update is the longest way there is; more means that the world moves while we look.
+STEPS_MAX = 4
+# Few requests go alone and side by side: a batch answers only when its slowest item does.
+SINGLES_MAX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a job.
+
+    `again`: look at it at once. `park_s`: the whole mailbox should rest for so long. `elsewhere`: its work is in
+    another mailbox's lane now.
+    """
+
+    job: Job
+    requests: int = 1
+    again: bool = False
+    park_s: float | None = None
+    elsewhere: Due | None = None
+
+
+@dataclass(slots=True)
+class _Work:
+    """A job under way."""
+
+    job: Job
+    loaded: Loaded
+    entry: Entry
+    requests: int = 0
+    wrote: bool = False
+    searched: bool = False
+    fault: Fault | None = None
+    failed: Reason | None = None
+    retry_after_s: float | None = None
+    over: bool = False
+
+
+class Handler:
+    """Carries out jobs. Several batches may be under way, never two with the same entry."""
+
+    def __init__(self, pool: asyncpg.Pool, graph: GraphClient, policy: RetryPolicy, *, postgres: Dependency) -> None:
+        self._pool = pool
+        self._graph = graph
+        self._policy = policy
+        self._postgres = postgres
+
+    async def handle(self, jobs: list[Job]) -> list[Report]:
+        """Bring each entry to what is desired, or record why not and when to try again; a report for every job."""
+        loaded = await self._postgres.insist(lambda: self._load([job.entry_id for job in jobs]))
+        reports: list[Report] = []
+        works: list[_Work] = []
+        for job in jobs:
+            found = loaded.get(job.entry_id)
+            target = found.entry.target if found is not None else None
+            if found is None:
+                reports.append(Report(job, requests=0))
+            elif target is not None and target.lane != job.lane:
+                reports.append(Report(job, requests=0, elsewhere=Due(job.entry_id, job.tenant, target)))
+            else:
+                works.append(_Work(job, found, found.entry))
+        await self._carry_out(works)
+        recorded = await self._postgres.insist(lambda: self._record(works))
+        return reports + [self._report(work, recorded) for work in works]
+
+    async def _load(self, entry_ids: list[UUID]) -> dict[UUID, Loaded]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return {one.entry.entry_id: one for one in await entries.load_for_work(connection, entry_ids)}
+
+    async def _carry_out(self, works: list[_Work]) -> None:
+        for _ in range(STEPS_MAX):
+            steps = [(work, next_step(work.entry)) for work in works if not work.over]
+            due = [(work, step) for work, step in steps if step is not Step.NOTHING]
+            if not due:
+                return
+            responses = await self._send([(_place(work), request_for(work.entry, step)) for work, step in due])
+            for (work, step), response in zip(due, responses, strict=True):
+                self._take_answer(work, step, response)
+        for work in works:
+            work.over = True
+
+    async def _send(self, requests: list[tuple[Place, Request]]) -> list[Response]:
+        by_directory: dict[str, list[int]] = {}
+        for index, (place, _) in enumerate(requests):
+            by_directory.setdefault(place.directory, []).append(index)
+        calls = []
+        for directory, indexes in by_directory.items():
+            size = 1 if len(indexes) <= SINGLES_MAX else BATCH_MAX_REQUESTS
+            calls += [(directory, indexes[at : at + size]) for at in range(0, len(indexes), size)]
+        answers = await asyncio.gather(
+            *(self._graph.send(directory, [requests[index][1] for index in indexes]) for directory, indexes in calls)
+        )
+        responses: dict[int, Response] = {}
+        for (_, indexes), answer in zip(calls, answers, strict=True):
+            responses.update(zip(indexes, answer, strict=True))
+        return [responses[index] for index in range(len(requests))]
+
+    def _take_answer(self, work: _Work, step: Step, response: Response) -> None:
+        after = advance(work.entry, step, response, searched=work.searched)
+        work.entry = after.entry
+        work.requests += 1
+        work.searched = step is Step.FIND
+        work.wrote = work.wrote or (after.fault is None and step in (Step.CREATE, Step.UPDATE, Step.DELETE))
+        if after.fault is None:
+            if after.reload:
+                work.retry_after_s, work.over = 0.0, True
+            return
+        work.fault, work.over = after.fault, True
+        attempts = work.loaded.attempts
+        spread = _spread(work.entry.entry_id, attempts)
+        decision = decide_retry(after.fault, step, attempts, self._policy, spread=spread, reload=after.reload)
+        if isinstance(decision, GiveUp):
+            work.failed = decision.reason
+            work.entry = replace(work.entry, applied=replace(work.entry.applied, in_doubt=False))
+        else:
+            work.retry_after_s = decision.after_s
+        log.info(
+            "graph fault",
+            entry_id=str(work.entry.entry_id),
+            lane=work.job.lane,
+            step=step,
+            reason=after.fault.reason,
+            code=after.fault.code,
+            request_id=after.fault.request_id,
+            retry_after_s=work.retry_after_s,
+        )
+
+    async def _record(self, works: list[_Work]) -> dict[UUID, bool]:
+        """Store results and the outcomes they decide, in one transaction."""
+        if not works:
+            return {}
+        now = datetime.now(UTC)
+        async with self._pool.acquire() as connection, connection.transaction():
+            recorded = await entries.record(connection, [_result(work, now) for work in works])
+            outcomes = [
+                decided
+                for work in works
+                if recorded.get(work.entry.entry_id) and (decided := _outcome(work, now)) is not None
+            ]
+            await outbox.add(connection, outcomes, now)
+        for decided in outcomes:
+            OUTCOMES.labels(decided.ending, decided.reason).inc()
+        for work in works:
+            published_at = work.loaded.published_at
+            if work.wrote and _settled(work) and published_at is not None and recorded.get(work.entry.entry_id):
+                APPLY_SECONDS.observe((now - published_at).total_seconds())
+        return recorded
+
+    def _report(self, work: _Work, recorded: dict[UUID, bool]) -> Report:
+        if not recorded.get(work.entry.entry_id):
+            # Another writer recorded meanwhile, or a newer plan was made: look again.
+            return Report(work.job, requests=work.requests, again=True)
+        if _settled(work):
+            return Report(work.job, requests=work.requests)
+        fault = work.fault
+        park_s = work.retry_after_s if fault is not None and fault.scope is Scope.MAILBOX else None
+        return Report(work.job, requests=work.requests, again=not work.retry_after_s, park_s=park_s)
+
+
+def _place(work: _Work) -> Place:
+    place = work.entry.target
+    assert place is not None
+    return place
+
+
+def _spread(entry_id: UUID, attempts: int) -> float:
+    """Between 0 and 1: even over entries and attempts, and the same each time it is asked."""
+    return ((entry_id.int >> (attempts % 96)) & 0xFFFFFFFF) / 2**32
+
+
+def _settled(work: _Work) -> bool:
+    return work.failed is not None or (work.fault is None and next_step(work.entry) is Step.NOTHING)
+
+
+def _result(work: _Work, now: datetime) -> Result:
+    settled = _settled(work)
+    faulted = work.fault is not None and not settled
+    due_at = None if settled else now + timedelta(seconds=work.retry_after_s or 0.0)
+    # A mailbox that asks us to slow down says nothing about the entry: that is no attempt.
+    counts = faulted and work.fault is not None and work.fault.reason is not Reason.THROTTLED
+    return Result(
+        entry_id=work.entry.entry_id,
+        write_version=work.loaded.write_version,
+        plan=work.entry.desired.plan,
+        applied=work.entry.applied,
+        settled=settled,
+        attempts=work.loaded.attempts + 1 if counts else 0 if settled else work.loaded.attempts,
+        last_error=work.fault.reason if work.fault else None,
+        due_at=due_at,
+    )
+
+
+def _outcome(work: _Work, now: datetime) -> Outcome | None:
+    """The outcome that this result decides; None if there is none, or it was decided before."""
+    if not work.loaded.entry.owed or not _settled(work):
+        return None
+    desired = work.entry.desired
+    if work.failed is not None:
+        return outcome(work.entry, Ending.FAILED, work.failed, now)
+    if desired.intent is Intent.PRESENT:
+        return outcome(work.entry, Ending.APPLIED, Reason.WRITTEN if work.wrote else Reason.UNCHANGED, now)
+    return outcome(work.entry, ending_without_writing(desired.reason), desired.reason, now)

@@ -1,0 +1,217 @@
+"""Lanes: one for each mailbox, with its own queue, requests in flight, budget and park; fair to all. Pure, no clock.
+
+Times are seconds of any steady clock that the caller reads. A mailbox that is slow, throttled or broken holds up
+nobody else: `take` passes over it in constant time.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from uuid import UUID
+
+from calbus.bus.offsets import Position
+
+WINDOW_S = 600.0
+# The share of the window's requests that may go out at once. A token bucket lets its capacity pass on top of its
+# rate: together they must not exceed the limit in any ten minutes.
+BURST_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """What one mailbox may have, and what one writer holds."""
+
+    max_in_flight: int
+    max_requests_per_10_min: int
+    max_entries: int
+
+    @property
+    def burst_requests(self) -> float:
+        """What may go out at once after a quiet time."""
+        return max(1.0, self.max_requests_per_10_min * BURST_SHARE)
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds a request costs, so that burst and rate together stay within the window's limit."""
+        return WINDOW_S / (self.max_requests_per_10_min - self.burst_requests)
+
+
+@dataclass(slots=True)
+class Job:
+    """An entry to look at, and the wake-ups that it answers."""
+
+    entry_id: UUID
+    lane: str
+    tenant: str
+    positions: list[Position] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Lane:
+    name: str
+    tenant: str
+    queue: OrderedDict[UUID, Job] = field(default_factory=OrderedDict)
+    # Woken again while in flight: they queue when the work under way is done, since it may have read older state.
+    waiting: dict[UUID, Job] = field(default_factory=dict)
+    flying: set[UUID] = field(default_factory=set)
+    # GCRA: the theoretical arrival time of the next request.
+    tat_s: float = 0.0
+    parked_until_s: float = 0.0
+    listed: bool = False
+    timer_at_s: float | None = None
+
+
+class Lanes:
+    """All mailboxes that this writer has work for."""
+
+    def __init__(self, limits: LaneLimits) -> None:
+        self._limits = limits
+        self._lanes: dict[str, _Lane] = {}
+        # Lanes that can go now, by tenant: a batch carries one tenant's token.
+        self._ready: OrderedDict[str, deque[_Lane]] = OrderedDict()
+        self._timers: list[tuple[float, str]] = []
+        self.queued = 0
+        self.in_flight = 0
+
+    def offer(self, job: Job, now_s: float) -> bool:
+        """Queue a job; one for the same entry takes its wake-ups along. False if the lane is parked or full."""
+        lane = self._lanes.get(job.lane)
+        if lane is None:
+            lane = self._lanes[job.lane] = _Lane(job.lane, job.tenant)
+        if lane.parked_until_s > now_s:
+            return False
+        held = lane.waiting if job.entry_id in lane.flying else lane.queue
+        if (earlier := held.get(job.entry_id)) is not None:
+            earlier.positions += job.positions
+            return True
+        if len(lane.queue) + len(lane.waiting) >= self._limits.max_entries:
+            return False
+        held[job.entry_id] = job
+        self.queued += 1
+        self._list(lane, now_s)
+        return True
+
+    def take(self, now_s: float, limit: int) -> list[Job]:
+        """Up to `limit` jobs of one tenant that may go now, a mailbox at a time in turn; they are in flight then."""
+        self._fire_timers(now_s)
+        jobs: list[Job] = []
+        while self._ready and not jobs:
+            tenant, ready = next(iter(self._ready.items()))
+            while ready and len(jobs) < limit:
+                lane = ready.popleft()
+                lane.listed = False
+                job = self._take_one(lane, now_s)
+                if job is not None:
+                    jobs.append(job)
+                self._list(lane, now_s)
+            if ready:
+                self._ready.move_to_end(tenant)
+            else:
+                del self._ready[tenant]
+        return jobs
+
+    def done(self, job: Job, now_s: float, *, requests: int) -> None:
+        """A job that was taken is finished, or about to be offered again; it cost so many requests."""
+        lane = self._lanes[job.lane]
+        lane.flying.discard(job.entry_id)
+        self.in_flight -= 1
+        # One was paid for when the job was taken.
+        lane.tat_s += (requests - 1) * self._limits.interval_s
+        if (woken := lane.waiting.pop(job.entry_id, None)) is not None:
+            lane.queue[job.entry_id] = woken
+        self._list(lane, now_s)
+        self._forget_idle(lane, now_s)
+
+    def park(self, name: str, until_s: float) -> list[Job]:
+        """Let a lane rest; gives the jobs that waited in it, which are no longer here."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            return []
+        lane.parked_until_s = max(lane.parked_until_s, until_s)
+        shed = [*lane.queue.values(), *lane.waiting.values()]
+        lane.queue.clear()
+        lane.waiting.clear()
+        self.queued -= len(shed)
+        self._set_timer(lane, lane.parked_until_s)
+        return shed
+
+    def clear(self) -> None:
+        """Forget what waits; what is in flight stays until it is done."""
+        for lane in self._lanes.values():
+            lane.queue.clear()
+            lane.waiting.clear()
+        self.queued = 0
+
+    def rests_until_s(self, name: str) -> float:
+        """When a lane is no longer parked; in the past if it is not."""
+        lane = self._lanes.get(name)
+        return lane.parked_until_s if lane is not None else 0.0
+
+    def next_at_s(self) -> float | None:
+        """When `take` may give something that it does not give now, if nothing else happens."""
+        return self._timers[0][0] if self._timers else None
+
+    def counts(self, now_s: float) -> dict[str, int]:
+        """Lanes by state, for a gauge."""
+        counts = {"active": 0, "parked": 0, "saturated": 0}
+        for lane in self._lanes.values():
+            if lane.parked_until_s > now_s:
+                counts["parked"] += 1
+            elif lane.queue and (len(lane.flying) >= self._limits.max_in_flight or self._wait_s(lane, now_s) > 0):
+                counts["saturated"] += 1
+            elif lane.queue or lane.flying:
+                counts["active"] += 1
+        return counts
+
+    def _take_one(self, lane: _Lane, now_s: float) -> Job | None:
+        if not lane.queue or len(lane.flying) >= self._limits.max_in_flight or self._wait_s(lane, now_s) > 0:
+            return None
+        entry_id, job = lane.queue.popitem(last=False)
+        lane.flying.add(entry_id)
+        lane.tat_s = max(lane.tat_s, now_s) + self._limits.interval_s
+        self.queued -= 1
+        self.in_flight += 1
+        return job
+
+    def _wait_s(self, lane: _Lane, now_s: float) -> float:
+        burst_s = self._limits.burst_requests * self._limits.interval_s
+        return max(lane.tat_s + self._limits.interval_s - now_s - burst_s, 0.0)
+
+    def _list(self, lane: _Lane, now_s: float) -> None:
+        """Put a lane that has work among the ready ones, or set the time at which it will be."""
+        if lane.listed or not lane.queue or len(lane.flying) >= self._limits.max_in_flight:
+            return
+        wait_s = self._wait_s(lane, now_s)
+        if wait_s > 0:
+            self._set_timer(lane, now_s + wait_s)
+            return
+        lane.listed = True
+        self._ready.setdefault(lane.tenant, deque()).append(lane)
+
+    def _set_timer(self, lane: _Lane, at_s: float) -> None:
+        if lane.timer_at_s is None or at_s < lane.timer_at_s:
+            # A later timer that is in the heap already finds itself outdated when it fires.
+            lane.timer_at_s = at_s
+            heappush(self._timers, (at_s, lane.name))
+
+    def _fire_timers(self, now_s: float) -> None:
+        while self._timers and self._timers[0][0] <= now_s:
+            at_s, name = heappop(self._timers)
+            lane = self._lanes.get(name)
+            if lane is None or lane.timer_at_s != at_s:
+                continue
+            lane.timer_at_s = None
+            if lane.parked_until_s > now_s:
+                self._set_timer(lane, lane.parked_until_s)
+                continue
+            self._list(lane, now_s)
+            self._forget_idle(lane, now_s)
+
+    def _forget_idle(self, lane: _Lane, now_s: float) -> None:
+        """A lane with nothing to do and its budget whole is not worth its memory."""
+        if lane.queue or lane.waiting or lane.flying or lane.listed or lane.timer_at_s is not None:
+            return
+        if lane.tat_s > now_s:
+            self._set_timer(lane, lane.tat_s)
+        elif lane.parked_until_s <= now_s:
+            del self._lanes[lane.name]

@@ -1,0 +1,40 @@
+"""What the writer reads from the environment."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from calbus.settings import AdminSettings, GraphSettings, KafkaSettings, PostgresSettings
+
+
+class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, AdminSettings):
+    """Settings of the writer service."""
+
+    writer_member: str | None = None
+    """A name of this process that outlives it (in Kubernetes the pod's name): a restart then moves no partitions."""
+    writer_session_timeout_ms: Annotated[int, Field(ge=1_000, le=1_800_000)] = 30_000
+    """A process that is not heard of for so long loses its mailboxes to the others."""
+    writer_lane_max_in_flight: Annotated[int, Field(ge=1, le=4)] = 3
+    """Requests to one mailbox at a time. Microsoft allows an application four; the fourth is for reading."""
+    writer_lane_max_requests_per_10_min: Annotated[int, Field(ge=20, le=10_000)] = 9_000
+    """Requests to one mailbox in any ten minutes. Microsoft allows 10,000; the rest is for reading."""
+    writer_lane_max_entries: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Entries that wait in one mailbox's queue; more are left to the sweeper."""
+    writer_max_entries: Annotated[int, Field(ge=20, le=1_000_000)] = 20_000
+    """Entries that wait in all queues; above that no wake-ups are read."""
+    writer_max_calls: Annotated[int, Field(ge=1, le=256)] = 64
+    """Calls to Microsoft Graph, single or batch, in flight at a time."""
+    writer_retry_first_s: Annotated[float, Field(gt=0, le=600)] = 1.0
+    """Wait after a passing fault; doubled each time."""
+    writer_retry_max_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    """The longest such wait."""
+    writer_reprobe_first_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """Wait where somebody else must act first (an administrator, say); doubled each time."""
+    writer_reprobe_max_s: Annotated[float, Field(gt=0, le=86_400)] = 3_600.0
+    """The longest such wait."""
+    writer_sweep_interval_s: Annotated[float, Field(gt=0, le=3_600)] = 1.0
+    """How often the sweeper looks for entries that are due."""
+    writer_sweep_again_s: Annotated[float, Field(gt=0, le=3_600)] = 120.0
+    """An entry that was swept and is still unsettled after so long is swept again."""
+    writer_drain_s: Annotated[float, Field(ge=0, le=300)] = 20.0
+    """At the end, and when mailboxes move to another writer, calls in flight are waited for no longer than this."""
