@@ -101,7 +101,8 @@ def read_body(name: str, value: Any) -> Body:
     for member in value:
         if member not in ("contentType", "content") and "@" not in member:
             raise unknown_property(member, "microsoft.graph.itemBody")
-    kind = value.get("contentType") or "text"
+    # Microsoft's own examples write this enumeration in either case.
+    kind = str(value.get("contentType") or "text").lower()
     content = value.get("content") or ""
     if type(content) is not str:
         raise unreadable_body(f"Cannot convert the value of '{name}.content' to the expected type 'Edm.String'.")

@@ -146,7 +146,6 @@ class Mailbox:
         event_id, immutable_id = self.ids.event_ids()
         wire = composed.wire
         wire["id"] = event_id
-        wire["createdDateTime"] = timestamp(now)
         wire["iCalUId"] = ids.ical_uid()
         wire["webLink"] = web_link(event_id)
         wire["organizer"] = self.organizer
@@ -154,6 +153,7 @@ class Mailbox:
             wire["transactionId"] = transaction_id
             self._transactions[transaction_id] = Transaction(event_id, body_fingerprint)
         self._stamp(wire, now)
+        wire["createdDateTime"] = wire["lastModifiedDateTime"]
         event = Event(
             event_id, immutable_id, calendar.id, wire, composed.start, composed.end, composed.body, {}, transaction_id
         )

@@ -4,7 +4,7 @@ Zone names are Windows or IANA. Source: Microsoft docs "datetimetimezone", "even
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
@@ -74,17 +74,19 @@ def read_moment(name: str, value: Any) -> Moment:
 def to_utc(local: datetime, zone: ZoneInfo, name: str) -> datetime:
     """The naive UTC datetime of a local time; times at the edge of the calendar are refused."""
     try:
-        return local.replace(tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
+        return local - (zone.utcoffset(local) or timedelta(0))
     except OverflowError:
         raise invalid_request(f"The date and time of property '{name}' are out of range.") from None
 
 
-def in_zone(utc: datetime, zone: ZoneInfo) -> datetime:
-    """The naive local time of a naive UTC datetime."""
+def in_zone(moment: Moment, zone: ZoneInfo) -> datetime:
+    """The naive local time of a moment in another zone."""
+    if find_zone(moment.zone_name) is zone:
+        return moment.local
     try:
-        return utc.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
+        return moment.utc.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
     except OverflowError:
-        return utc
+        return moment.utc
 
 
 def show(local: datetime, zone_name: str) -> dict[str, str]:

@@ -43,9 +43,9 @@ class Budget:
 
     def told_to_wait(self, now: float, retry_after_s: float, grace_s: float) -> None:
         """Remembers a Retry-After that goes out now."""
-        if now + retry_after_s > self._retry_until:
+        if now >= self._retry_until:
             self._retry_from = now + grace_s
-            self._retry_until = now + retry_after_s
+        self._retry_until = max(self._retry_until, now + retry_after_s)
 
     def enter(self, now: float, upload_bytes: int, limits: Limits) -> Excess | None:
         """Counts a call that begins now. If it is not refused, `leave` must follow."""

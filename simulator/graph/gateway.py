@@ -16,7 +16,6 @@ from simulator.errors import (
     throttled,
 )
 from simulator.exchange.user import User
-from simulator.graph.budget import Budget
 from simulator.graph.call import Answer, Call
 from simulator.graph.operations import Effect, Task
 from simulator.graph.routes import Route, find_route
@@ -53,7 +52,7 @@ class Gateway:
             return self._refusal(call, error)
         user = call.identity.tenant.user(route.user)
         if user is None or route.operation.directory:
-            outcome = await self._run(call, route, user, None)
+            outcome = await self._run(call, route, user)
         else:
             outcome = await self._run_within_limits(call, route, user)
         self._record(call, route, user, outcome)
@@ -73,14 +72,14 @@ class Gateway:
             error = throttled(excess.limit, excess.retry_after_s)
             return Outcome(self._refusal(call, error), Effect(), error.code, in_flight)
         try:
-            outcome = await self._run(call, route, user, budget)
+            outcome = await self._run(call, route, user)
         finally:
             budget.leave()
         outcome.in_flight = in_flight
         return outcome
 
-    async def _run(self, call: Call, route: Route, user: User | None, budget: Budget | None) -> Outcome:
-        latency_s = self._latency_s(call.identity.tenant.limits) if budget is not None else 0.0
+    async def _run(self, call: Call, route: Route, user: User | None) -> Outcome:
+        latency_s = self._latency_s(call.identity.tenant.limits)
         if latency_s:
             await asyncio.sleep(latency_s)
         fault = self._fault(call, route, user)

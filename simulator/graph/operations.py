@@ -155,7 +155,7 @@ def list_events(task: Task) -> Answer:
 
 def _next_link(call: Call, skip: int) -> str:
     kept = [part for part in call.query.split("&") if part and urllib.parse.unquote(part.partition("=")[0]) != "$skip"]
-    return f"{call.origin}/v1.0{call.path}?{'&'.join([*kept, f'%24skip={skip}'])}"
+    return f"{call.origin}/v1.0{call.path}?{'&'.join([*kept, f'$skip={skip}'])}"
 
 
 def get_calendar(task: Task) -> Answer:

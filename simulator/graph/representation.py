@@ -22,8 +22,8 @@ def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObje
             wire["start"] = show(event.start.local, preferences.zone_name)
             wire["end"] = show(event.end.local, preferences.zone_name)
         else:
-            wire["start"] = show(in_zone(event.start.utc, preferences.zone), preferences.zone_name)
-            wire["end"] = show(in_zone(event.end.utc, preferences.zone), preferences.zone_name)
+            wire["start"] = show(in_zone(event.start, preferences.zone), preferences.zone_name)
+            wire["end"] = show(in_zone(event.end, preferences.zone), preferences.zone_name)
     if preferences.text_body:
         wire["body"] = {"contentType": "text", "content": event.body.text}
     if query.select is not None:

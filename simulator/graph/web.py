@@ -85,6 +85,8 @@ class GraphHandler:
             **answer.headers,
         }
         if answer.body is None:
+            if answer.status != 204:
+                headers["Content-Type"] = "text/plain"
             return web.Response(status=answer.status, headers=headers)
         headers["Content-Type"] = _JSON
         return web.Response(status=answer.status, body=orjson.dumps(answer.body), headers=headers)
