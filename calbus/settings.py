@@ -104,6 +104,8 @@ class GraphSettings(Settings):
 
     graph_url: Annotated[str, Field(pattern=r"^https?://[^\s]+[^/\s]$")] = "https://graph.microsoft.com/v1.0"
     """Microsoft Graph: its address with the version, without a slash at the end."""
+    graph_scope: Annotated[str, Field(pattern=r"^https://[^\s]+/\.default$")] = "https://graph.microsoft.com/.default"
+    """What tokens are asked for: the cloud's own name for Microsoft Graph, and /.default."""
     login_url: Annotated[str, Field(pattern=r"^https://[^\s]+[^/\s]$")] = "https://login.microsoftonline.com"
     """Microsoft Entra ID: its address, without a slash at the end."""
     graph_ca_file: Path | None = None

@@ -41,5 +41,7 @@ def _new_topic(settings: KafkaSettings, topic: Topic, shape: TopicShape) -> NewT
         name=topic_name(settings, topic),
         num_partitions=settings.kafka_partitions,
         replication_factor=settings.kafka_replication_factor,
+        # aiokafka takes the brokers' default (-1) only beside an explicit, here empty, assignment.
+        replica_assignments={} if settings.kafka_replication_factor == -1 else None,
         topic_configs=configs,
     )

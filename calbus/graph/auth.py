@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msal
@@ -42,12 +43,25 @@ class TokenRefusedError(Exception):
         self.fault = fault
 
 
+class _Session(requests.Session):
+    """Trusts the given authority whatever the environment says: REQUESTS_CA_BUNDLE would win over a session's own."""
+
+    def __init__(self, ca_file: Path | None) -> None:
+        super().__init__()
+        self._ca_file = ca_file
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+        if self._ca_file is not None:
+            options["verify"] = str(self._ca_file)
+        options.setdefault("timeout", TOKEN_TIMEOUT_S)
+        return super().request(method, url, *args, **options)
+
+
 class Tokens:
     """Access tokens for Microsoft Graph, by directory."""
 
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
-        self._scope = [f"{_origin(settings.graph_url)}/.default"]
         self._credential = _credential(settings)
         self._directories: OrderedDict[str, _Directory] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -102,12 +116,11 @@ class Tokens:
                     self._settings.client_id,
                     authority=f"{self._settings.login_url}/{directory}",
                     client_credential=self._credential,
-                    # Both are for addresses that Microsoft's own discovery does not know: a simulator, a new cloud.
+                    # Microsoft's discovery does not know every address: a simulator's, a new cloud's.
                     instance_discovery=False,
-                    verify=str(self._settings.graph_ca_file) if self._settings.graph_ca_file else True,
-                    timeout=TOKEN_TIMEOUT_S,
+                    http_client=_Session(self._settings.graph_ca_file),
                 )
-            answer: dict[str, Any] = held.application.acquire_token_for_client(self._scope)
+            answer: dict[str, Any] = held.application.acquire_token_for_client([self._settings.graph_scope])
         except ValueError:
             # MSAL says so when the directory's configuration is not found.
             raise TokenRefusedError(Fault(Reason.DIRECTORY_UNKNOWN, Scope.MAILBOX)) from None
@@ -118,11 +131,6 @@ class Tokens:
             held.application = None  # its memory would replay the refusal for a minute
             raise TokenRefusedError(token_fault(answer))
         return answer
-
-
-def _origin(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}"
 
 
 def _credential(settings: GraphSettings) -> Any:

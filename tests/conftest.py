@@ -1,0 +1,29 @@
+"""The engines that the suites share, and the worlds they run calbus in."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from devstack.stack import Stack
+
+from tests.support.world import World, new_world
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[Stack]:
+    """Real Kafka, real PostgreSQL and the simulator, once for the session."""
+    async with Stack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+async def running(stack: Stack) -> AsyncIterator[World]:
+    """A world with one ingest and one writer running, for all tests that keep to their own tenant."""
+    async with new_world(stack) as world, world.ingest(), world.writer():
+        yield world
+
+
+@pytest.fixture
+async def world(stack: Stack) -> AsyncIterator[World]:
+    """A world of the test's own, with nothing running in it yet."""
+    async with new_world(stack) as world:
+        yield world

@@ -1,0 +1,1 @@
+"""What the suites share: a world to run calbus in, and ways to wait for it."""

@@ -1,0 +1,373 @@
+"""A world to run calbus in: a database and topics of its own on the shared engines, tenants in the simulator."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from devstack.stack import Stack
+from simulator.client import App, SimulatorAdmin, StoredEvent
+
+from calbus.bus.cloudevents import decode, headers_for
+from calbus.bus.kafka import topic_name
+from calbus.bus.publish import key_of
+from calbus.bus.topics import create_topics
+from calbus.entry import ItemKey, entry_id_of
+from calbus.settings import KafkaSettings
+from calbus.store.migrate import migrate
+from schemas.events import EVENT_TYPES, TYPE_NAMES, Topic
+from schemas.fields import Model
+from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
+from schemas.results import DeadLetter, Ending, Outcome
+from schemas.switches import AccountSettings, ProjectSettings, SettingsEvent, TenantSettings
+from services.ingest import __main__ as ingest
+from services.ingest.settings import IngestSettings
+from services.writer import __main__ as writer
+from services.writer.settings import WriterSettings
+from tests.support.waiting import until
+
+CLIENT_ID = "11111111-2222-4333-8444-555555555555"
+CLIENT_SECRET = "a secret of the simulator"
+PARTITIONS = 4
+SOURCE = "planner"
+
+# Quick retries: the schedule's shape is what is tested, not its length.
+TEST_TIMES = {
+    "writer_retry_first_s": 0.05,
+    "writer_retry_max_s": 0.5,
+    "writer_reprobe_first_s": 0.2,
+    "writer_reprobe_max_s": 0.5,
+    "writer_sweep_interval_s": 0.05,
+    "writer_sweep_again_s": 3.0,
+    "writer_drain_s": 5.0,
+    "log_level": "error",
+}
+
+
+class World:
+    """One deployment of calbus: `topics`, database and whatever services a test starts in it."""
+
+    def __init__(self, stack: Stack, name: str, dsn: str, admin: SimulatorAdmin, producer: AIOKafkaProducer) -> None:
+        self.stack = stack
+        self.name = name
+        self.dsn = dsn
+        self.admin = admin
+        self.producer = producer
+        self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
+        self.outcome_ids: list[str] = []
+        self.dead_letters: list[tuple[DeadLetter, Any]] = []
+
+    def environment(self, **overrides: Any) -> dict[str, str]:
+        """The settings of every service in this world, as environment variables."""
+        simulator = self.stack.simulator
+        settings = {
+            "kafka_bootstrap": self.stack.kafka.bootstrap,
+            "postgres_dsn": self.dsn,
+            "graph_url": simulator.graph_url,
+            "login_url": simulator.login_url,
+            "graph_ca_file": simulator.ca_file,
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "topic_prefix": self.name,
+            "kafka_partitions": PARTITIONS,
+            **TEST_TIMES,
+            **overrides,
+        }
+        return {f"CALBUS_{name.upper()}": str(value) for name, value in settings.items()}
+
+    def settings(self, model: Any, **overrides: Any) -> Any:
+        """The settings of one service in this world."""
+        environment = self.environment(**overrides)
+        return model(
+            **{
+                name: environment.get(f"CALBUS_{name.upper()}", None) or field.get_default()
+                for name, field in model.model_fields.items()
+            }
+        )
+
+    @asynccontextmanager
+    async def ingest(self, **overrides: Any) -> AsyncIterator[asyncio.Task[None]]:
+        """An ingest service in this process."""
+        async with _running(ingest.serve(self.settings(IngestSettings, **overrides))) as task:
+            yield task
+
+    @asynccontextmanager
+    async def writer(self, **overrides: Any) -> AsyncIterator[asyncio.Task[None]]:
+        """A writer service in this process."""
+        async with _running(writer.serve(self.settings(WriterSettings, **overrides))) as task:
+            yield task
+
+    @asynccontextmanager
+    async def process(self, service: str, **overrides: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A service in a process of its own, which a test may kill; killed at the end if it is still there."""
+        environment = {**os.environ, **self.environment(**overrides)}
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", f"services.{service}", env=environment)
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def publish(self, *events: Model, topic: Topic | None = None) -> None:
+        """Publish in binary mode; returns when Kafka has them."""
+        for event in events:
+            name = topic_name(self._kafka, topic or EVENT_TYPES[TYPE_NAMES[type(event)]].topic)
+            headers = headers_for(type(event), event_id=str(uuid4()), source="/tests", time=datetime.now(UTC))
+            value = event.model_dump_json(exclude_unset=True).encode()
+            await self.producer.send(name, key=key_of(event).encode(), value=value, headers=headers)
+        await self.producer.flush()
+
+    async def publish_raw(
+        self, topic: Topic, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        """Publish any bytes."""
+        await self.producer.send_and_wait(topic_name(self._kafka, topic), key=key, value=value, headers=list(headers))
+
+    @property
+    def _kafka(self) -> KafkaSettings:
+        settings: KafkaSettings = self.settings(KafkaSettings)
+        return settings
+
+    @asynccontextmanager
+    async def tenant(self, *users: str, **overrides: Any) -> AsyncIterator["Tenant"]:
+        """An enabled tenant with these users, each with a mailbox and an account."""
+        tenant = Tenant(self, f"t{uuid4().hex[:10]}", str(uuid4()))
+        await self.admin.put_tenant(
+            tenant.directory,
+            apps=[App(CLIENT_ID, secret=CLIENT_SECRET, roles=("Calendars.ReadWrite",))],
+            domain=tenant.domain,
+        )
+        for user in users:
+            await self.admin.put_user(tenant.directory, tenant.mailbox(user))
+        await tenant.set_tenant(**overrides)
+        await self.publish(*[tenant.account(user) for user in users])
+        await tenant.settings_known(len(users) + 1)
+        try:
+            yield tenant
+        finally:
+            await self.admin.reset(tenant.directory)
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        """Look into the database."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return await connection.fetch(query, *arguments)
+        finally:
+            await connection.close()
+
+    async def collect(self) -> None:
+        """Read outcomes and dead letters until cancelled."""
+        names = {topic_name(self._kafka, topic): topic for topic in (Topic.OUTCOMES, Topic.DEAD_LETTERS)}
+        consumer = AIOKafkaConsumer(
+            *names, bootstrap_servers=self.stack.kafka.bootstrap, auto_offset_reset="earliest", group_id=None
+        )
+        await consumer.start()
+        try:
+            async for record in consumer:
+                headers = dict(record.headers)
+                if names[record.topic] is Topic.OUTCOMES:
+                    outcome = decode(record.headers, record.value).data
+                    assert isinstance(outcome, Outcome)
+                    event_id = headers["ce_id"].decode()
+                    if event_id not in self.outcome_ids:
+                        self.outcomes[outcome.tenant].append(outcome)
+                    self.outcome_ids.append(event_id)
+                else:
+                    self.dead_letters.append((DeadLetter.model_validate_json(headers["calbus_letter"]), record))
+        finally:
+            await consumer.stop()
+
+
+class Tenant:
+    """One customer in a world, and its people's calendars in the simulator."""
+
+    def __init__(self, world: World, tenant: str, directory: str) -> None:
+        self.world = world
+        self.id = tenant
+        self.directory = directory
+        self.domain = f"{tenant}.example"
+        self._revisions: dict[str, int] = defaultdict(int)
+
+    def mailbox(self, user: str) -> str:
+        """The user's address."""
+        return f"{user}@{self.domain}"
+
+    def revision(self, name: str) -> int:
+        """The next revision of an item or a setting."""
+        self._revisions[name] += 1
+        return self._revisions[name]
+
+    def account(self, user: str, **fields: Any) -> AccountSettings:
+        """The user's account, allowed and writing up unless said otherwise."""
+        given = {"mailbox": self.mailbox(user), "allowed": True} | fields
+        return AccountSettings(tenant=self.id, user=user, revision=self.revision(f"account {user}"), **given)
+
+    def action(self, item: str, *assignees: str, **fields: Any) -> ActionUpserted:
+        """An action as it now stands: at nine for an hour, unless said otherwise; the next revision by default."""
+        given = {
+            "title": f"Do {item}",
+            "start": "2026-12-01T09:00:00",
+            "duration": "PT1H",
+            "time_zone": "Europe/Amsterdam",
+        } | fields
+        if "end" in fields:
+            del given["duration"]
+        revision = given.pop("revision", None) or self.revision(item)
+        return ActionUpserted.model_validate(
+            {"tenant": self.id, "source": SOURCE, "id": item, "revision": revision, "assignees": assignees} | given
+        )
+
+    def contact(self, item: str, *assignees: str, **fields: Any) -> ContactUpserted:
+        """A contact as it now stands."""
+        given = {"title": f"Meet {item}", "start": "2026-12-01T13:00:00", "time_zone": "Europe/London"} | fields
+        return ContactUpserted.model_validate(
+            {
+                "tenant": self.id,
+                "source": SOURCE,
+                "id": item,
+                "revision": self.revision(f"contact {item}"),
+                "assignees": assignees,
+            }
+            | given
+        )
+
+    def deleted(self, item: str) -> ActionDeleted:
+        """The action is gone."""
+        return ActionDeleted(tenant=self.id, source=SOURCE, id=item, revision=self.revision(item))
+
+    def contact_deleted(self, item: str) -> ContactDeleted:
+        """The contact is gone."""
+        return ContactDeleted(tenant=self.id, source=SOURCE, id=item, revision=self.revision(f"contact {item}"))
+
+    async def publish(self, *events: Model) -> None:
+        """Publish events of this tenant."""
+        await self.world.publish(*events)
+
+    async def set_tenant(self, **fields: Any) -> None:
+        """Publish the tenant's settings."""
+        given = {"enabled": True, "directory": self.directory, "time_zone": "Europe/Amsterdam"} | fields
+        await self.publish(TenantSettings(tenant=self.id, revision=self.revision("tenant"), **given))
+
+    async def set_project(self, project: str, **fields: Any) -> None:
+        """Publish a project's settings."""
+        given = {"enabled": True} | fields
+        revision = self.revision(f"project {project}")
+        await self.publish(ProjectSettings(tenant=self.id, project=project, revision=revision, **given))
+
+    async def settings_known(self, count: int) -> None:
+        """Wait until so many settings of this tenant are stored."""
+
+        async def known() -> bool:
+            rows = await self.world.fetch("SELECT count(*) FROM setting WHERE tenant = $1", self.id)
+            return bool(rows[0][0] >= count)
+
+        await until(known, "the settings to be stored")
+
+    async def calendar(self, user: str) -> list[StoredEvent]:
+        """What stands in the user's calendar."""
+        return await self.world.admin.events(self.directory, self.mailbox(user))
+
+    async def subjects(self, user: str) -> list[str]:
+        """The subjects in the user's calendar, sorted."""
+        return sorted(event.subject for event in await self.calendar(user))
+
+    def ended(self, item: str, assignee: str) -> list[tuple[int, Ending, str]]:
+        """The outcomes of an item for an assignee so far: revision, ending, reason; in the order of the plans."""
+        mine = [o for o in self.world.outcomes[self.id] if o.id == item and o.assignee == assignee]
+        return [(o.revision, o.ending, o.reason.value) for o in sorted(mine, key=lambda o: o.plan)]
+
+    async def outcome(self, event: Any, assignee: str, *, timeout_s: float = 30.0) -> Outcome:
+        """Wait for the outcome of this event's revision for the assignee; the last one if there are several plans."""
+
+        async def look() -> Outcome | None:
+            found = [
+                o
+                for o in self.world.outcomes[self.id]
+                if (o.kind, o.id, o.revision, o.assignee) == (event.kind, event.id, event.revision, assignee)
+            ]
+            return max(found, key=lambda o: o.plan) if found else None
+
+        found = await until(look, f"the outcome of {event.id} r{event.revision} for {assignee}", timeout_s=timeout_s)
+        assert found is not None
+        return found
+
+    async def stats(self) -> Any:
+        """What the simulator counted for this tenant."""
+        return await self.world.admin.stats(self.directory)
+
+    async def writes(self, operation: str | None = None) -> int:
+        """How many calls to Graph changed something, or tried to."""
+        page = await self.world.admin.ledger(self.directory, operation=operation)
+        return len([entry for entry in page.value if entry.operation in ("create", "update", "delete")])
+
+    def entry_id(self, item: str, assignee: str, kind: str = "action") -> UUID:
+        """The entry of an item in an assignee's calendar."""
+        return entry_id_of(ItemKey(self.id, SOURCE, kind, item), assignee)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def _running(service: Any) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.ensure_future(service)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+
+
+@asynccontextmanager
+async def new_world(stack: Stack) -> AsyncIterator[World]:
+    """A world with nothing running in it."""
+    name = f"w{uuid4().hex[:10]}"
+    server = await asyncpg.connect(stack.postgres.dsn)
+    try:
+        await server.execute(f"CREATE DATABASE {name}")
+    finally:
+        await server.close()
+    dsn = _with_database(stack.postgres.dsn, name)
+    database = await asyncpg.connect(dsn)
+    try:
+        await migrate(database)
+    finally:
+        await database.close()
+    producer = AIOKafkaProducer(bootstrap_servers=stack.kafka.bootstrap, enable_idempotence=True, linger_ms=0)
+    await producer.start()
+    try:
+        async with SimulatorAdmin.connect(stack.simulator.http_url) as admin:
+            world = World(stack, name, dsn, admin, producer)
+            await create_topics(world.settings(KafkaSettings))
+            collecting = asyncio.create_task(world.collect())
+            try:
+                yield world
+            finally:
+                collecting.cancel()
+                await asyncio.gather(collecting, return_exceptions=True)
+    finally:
+        await producer.stop()
+        server = await asyncpg.connect(stack.postgres.dsn)
+        try:
+            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        finally:
+            await server.close()
+
+
+def _with_database(dsn: str, name: str) -> str:
+    head, _, query = dsn.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+
+
+def kill(process: asyncio.subprocess.Process) -> None:
+    """Pull the plug."""
+    process.send_signal(signal.SIGKILL)
