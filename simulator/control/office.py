@@ -34,6 +34,13 @@ def sentence(error: ValidationError) -> str:
     return f"{place}: {first['msg']}."
 
 
+def _certificate(pem: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError:
+        raise ValueError("A certificate is not in PEM format.") from None
+
+
 def _registration(tenant: Tenant, app: App) -> AppRegistration:
     secrets = [AppSecret(app.secret)] if app.secret else []
     for secret in app.secrets:
@@ -43,7 +50,7 @@ def _registration(tenant: Tenant, app: App) -> AppRegistration:
         client_id=app.client_id.lower(),
         object_id=str(uuid.uuid5(_APP_NAMESPACE, f"{tenant.id}/{app.client_id.lower()}")),
         secrets=tuple(secrets),
-        certificates=tuple(x509.load_pem_x509_certificate(pem.encode()) for pem in app.certificates),
+        certificates=tuple(_certificate(pem) for pem in app.certificates),
         roles=app.roles,
         scoped_mailboxes=frozenset(name.lower() for name in app.scoped_mailboxes),
         disabled=app.disabled,

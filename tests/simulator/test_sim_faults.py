@@ -1,0 +1,135 @@
+"""Injected faults: what they hit, what they answer, what they leave applied."""
+
+import aiohttp
+import pytest
+
+from simulator.client import AdminRefused, Fault
+
+
+async def test_a_fault_answers_in_place_of_the_service(lab):
+    await lab.admin.add_fault(
+        Fault(
+            tenant=lab.tenant_id, operation="create", status=503, code="MailboxInfoStale", message="m", retry_after_s=7
+        )
+    )
+    reply = await lab.graph("POST", lab.events_path, {"never": "read"})
+    assert (reply.status, reply.code, reply.message, reply.headers["Retry-After"]) == (
+        503,
+        "MailboxInfoStale",
+        "m",
+        "7",
+    )
+    assert (await lab.graph("GET", lab.events_path)).status == 200
+    entry = (await lab.admin.ledger(lab.tenant_id, operation="create")).value[0]
+    assert (entry.status, entry.code, entry.mutation) == (503, "MailboxInfoStale", False)
+
+
+async def test_the_retry_after_of_a_fault_must_be_obeyed_too(lab):
+    await lab.admin.set_limits(lab.tenant_id, retry_after_grace_ms=0)
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, status=429, retry_after_s=30, times=1))
+    await lab.graph("GET", lab.events_path)
+    await lab.graph("GET", lab.events_path)
+    assert (await lab.admin.stats(lab.tenant_id)).violations == {"inside_retry_after": 1}
+
+
+async def test_a_fault_can_strike_after_the_write_was_applied(lab, make_event):
+    await lab.admin.add_fault(
+        Fault(tenant=lab.tenant_id, method="post", status=504, empty_body=True, after_apply=True, times=1)
+    )
+    reply = await lab.graph("POST", lab.events_path, make_event(transactionId="t"))
+    assert (reply.status, reply.body) == (504, None)
+    assert reply.headers["Content-Type"] == "text/plain"
+    assert len(await lab.admin.events(lab.tenant_id, lab.user)) == 1
+    assert (await lab.admin.ledger(lab.tenant_id)).value[0].mutation
+    retried = await lab.create(make_event(transactionId="t"))
+    assert (await lab.admin.events(lab.tenant_id, lab.user))[0].id == retried["id"]
+
+
+@pytest.mark.parametrize("applied", [False, True])
+async def test_a_connection_can_end_without_an_answer(lab, make_event, applied):
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, operation="create", drop=True, after_apply=applied, times=1))
+    with pytest.raises(aiohttp.ClientError):
+        await lab.graph("POST", lab.events_path, make_event())
+    assert len(await lab.admin.events(lab.tenant_id, lab.user)) == applied
+    assert [entry.dropped for entry in (await lab.admin.ledger(lab.tenant_id)).value] == [True]
+
+
+async def test_an_item_that_is_dropped_takes_its_batch_along(lab):
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, operation="create", drop=True, times=1))
+    with pytest.raises(aiohttp.ClientError):
+        await lab.batch(lab.creating("1"), lab.creating("2"))
+    assert len(await lab.admin.events(lab.tenant_id, lab.user)) == 1
+
+
+async def test_a_fault_can_strike_a_whole_batch(lab):
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, operation="batch", status=503, times=1))
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, operation="batch", status=504, after_apply=True, times=1))
+    document = {"requests": [lab.creating("1")]}
+    assert [(await lab.graph("POST", "/$batch", document)).status for _ in range(3)] == [503, 504, 200]
+    assert len(await lab.admin.events(lab.tenant_id, lab.user)) == 2
+
+
+async def test_an_item_of_a_batch_can_fail_alone(lab):
+    await lab.admin.put_user(lab.tenant_id, "ben@contoso.example")
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, user="BEN@contoso.example", status=429, retry_after_s=3))
+    answers = await lab.batch(lab.creating("1"), {**lab.creating("2"), "url": "/users/ben@contoso.example/events"})
+    assert [answers["1"]["status"], answers["2"]["status"]] == [201, 429]
+    assert answers["2"]["headers"]["Retry-After"] == "3"
+
+
+async def test_a_delay_alone_leaves_the_answer_as_it_is(lab, make_event):
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, delay_ms=20))
+    assert (await lab.graph("POST", lab.events_path, make_event())).status == 201
+
+
+async def test_chance_repeats_itself(lab):
+    async def pattern():
+        fault_id = await lab.admin.add_fault(Fault(tenant=lab.tenant_id, status=500, probability=0.5, seed=11))
+        statuses = [(await lab.graph("GET", lab.events_path)).status for _ in range(20)]
+        await lab.admin.remove_fault(fault_id)
+        return statuses
+
+    first = await pattern()
+    assert first == await pattern()
+    assert set(first) == {200, 500}
+
+
+async def test_faults_keep_to_their_tenant_and_their_number(lab):
+    fault_id = await lab.admin.add_fault(Fault(tenant="another", status=500))
+    own_id = await lab.admin.add_fault(
+        Fault(tenant=lab.tenant_id, user=lab.user_id, app=lab.client_id, status=500, times=2)
+    )
+    assert [(await lab.graph("GET", lab.events_path)).status for _ in range(3)] == [500, 500, 200]
+    assert [(rule.id, rule.hits) for rule in await lab.admin.faults(lab.tenant_id)] == [(own_id, 2)]
+    await lab.admin.remove_fault(fault_id)
+    with pytest.raises(AdminRefused) as refused:
+        await lab.admin.remove_fault(fault_id)
+    assert refused.value.status == 404
+
+
+async def test_the_token_endpoint_can_fail_too(lab):
+    await lab.admin.add_fault(
+        Fault(
+            tenant=lab.tenant_id,
+            operation="token",
+            status=503,
+            code="temporarily_unavailable",
+            retry_after_s=2,
+            times=1,
+        )
+    )
+    reply = await lab.token_reply()
+    assert (reply.status, reply.body["error"], reply.headers["Retry-After"]) == (503, "temporarily_unavailable", "2")
+    assert (await lab.token_reply()).status == 200
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(), Fault(status=200), Fault(status=500, probability=0), Fault(status=500, times=0),
+        Fault(status=500, retry_after_s=-1), Fault(delay_ms=-1),
+    ],
+)  # fmt: skip
+async def test_a_fault_without_sense_is_refused(lab, fault):
+    with pytest.raises(AdminRefused):
+        await lab.admin.add_fault(fault)
