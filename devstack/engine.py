@@ -95,7 +95,7 @@ class StartedEngine(ABC):
 
     @abstractmethod
     def _command(self) -> Command:
-        """The server's process; the same every time."""
+        """The server's process."""
 
     @abstractmethod
     async def _answers(self) -> bool:

@@ -5,7 +5,7 @@ Its standard input is a pipe that only the parent holds. One JSON request per li
 goes out on standard output. When the pipe ends, for whatever reason (an orderly close, Ctrl-C, an exception, SIGKILL
 of the parent), the guardian stops every engine, kills what does not stop, and removes the run directory.
 
-    {"do": "spawn", "name", "argv", "env", "cwd", "user", "group", "stdout", "stderr", "stop_signal"}
+    {"do": "spawn", "name", "argv", "env", "cwd", "user", "group", "stdout", "stderr", "end_signal"}
     {"do": "signal", "name", "signal"}
     -> {"event": "open", "directory"}  {"event": "spawned", "name", "pid"}
        {"event": "refused", "name", "error"}  {"event": "exited", "name", "code"}  {"event": "broken", "error"}
@@ -86,7 +86,7 @@ class Guardian:
     wake_fd: int
     engines: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
-    stop_signals: dict[int, int] = field(default_factory=dict)
+    end_signals: dict[int, int] = field(default_factory=dict)
     ended: list[dict[str, Any]] = field(default_factory=list)
     terminated: bool = False
 
@@ -149,7 +149,7 @@ class Guardian:
             return
         self.engines[process.pid] = process
         self.names[process.pid] = name
-        self.stop_signals[process.pid] = request["stop_signal"]
+        self.end_signals[process.pid] = request["end_signal"]
         self.emit(event="spawned", name=name, pid=process.pid)
 
     def reap(self) -> None:
@@ -185,7 +185,7 @@ class Guardian:
 
     def finish(self) -> None:
         """Stop everything, kill what does not stop, remove the run directory."""
-        for pid, number in self.stop_signals.items():
+        for pid, number in self.end_signals.items():
             if pid in self.engines:
                 signal_group(pid, number)
         self.wait_for_engines(STOP_GRACE_S)

@@ -21,7 +21,10 @@ CLOSE_TIMEOUT_S = guard.STOP_GRACE_S + guard.KILL_GRACE_S + 10.0
 
 @dataclass(frozen=True)
 class Command:
-    """A process to start. `env` is its whole environment, or None for the parent's."""
+    """A process to start. `env` is its whole environment, or None for the parent's.
+
+    `stop_signal` asks it to stop in order; `end_signal` is sent when the whole run ends and its data go with it.
+    """
 
     argv: Sequence[str]
     stdout: str
@@ -31,6 +34,7 @@ class Command:
     user: int | None = None
     group: int | None = None
     stop_signal: int = signal.SIGTERM
+    end_signal: int = signal.SIGTERM
 
 
 class Process:
@@ -111,8 +115,10 @@ class Guarded:
         with contextlib.suppress(BrokenPipeError):
             self._popen.stdin.close()
         if self._listener is not None:
-            with contextlib.suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._listener, CLOSE_TIMEOUT_S)
+            except TimeoutError:
+                self._popen.kill()
         if self._transport is not None:
             self._transport.close()
         await asyncio.to_thread(self._popen.wait)

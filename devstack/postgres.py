@@ -108,7 +108,13 @@ class StartedPostgres(StartedEngine):
                 f"PostgreSQL does not run as root, and the user {UNPRIVILEGED_USER!r} cannot reach "
                 f"{self.directory.parent.parent}: set TMPDIR to a directory that everybody may pass through"
             )
-        entry = pwd.getpwnam(UNPRIVILEGED_USER)
+        try:
+            entry = pwd.getpwnam(UNPRIVILEGED_USER)
+        except KeyError:
+            raise EngineUnavailableError(
+                f"PostgreSQL does not run as root, and there is no user {UNPRIVILEGED_USER!r} to run it as: "
+                "start the stack as another user, or set CALBUS_POSTGRES_DSN"
+            ) from None
         self._user, self._group = entry.pw_uid, entry.pw_gid
         os.chown(self.directory, self._user, self._group)
         if passable_by_all(programs / "pginstall" / "bin" / "postgres"):
@@ -157,6 +163,7 @@ class StartedPostgres(StartedEngine):
             user=self._user,
             group=self._group,
             stop_signal=signal.SIGINT,  # the "fast" shutdown: it does not wait for clients to leave
+            end_signal=signal.SIGQUIT,  # the "immediate" one: it writes nothing more, and frees its shared memory
         )
 
     async def _answers(self) -> bool:

@@ -10,6 +10,7 @@ from devstack.engine import Engine, Report
 from devstack.errors import DevstackError
 from devstack.guarded import Guarded
 from devstack.kafka import Kafka, kafka
+from devstack.kafka.apache import ApacheKafka
 from devstack.postgres import Postgres, postgres
 from devstack.settings import Settings
 from devstack.simulator import Simulator
@@ -71,7 +72,11 @@ class Stack:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._end()
+        try:
+            if isinstance(self._kafka, ApacheKafka):
+                await self._kafka.keep_class_archive()
+        finally:
+            await self._end()
 
     def describe(self) -> list[str]:
         """One line for each part: what it is, product and version, address."""

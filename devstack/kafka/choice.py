@@ -59,7 +59,13 @@ def find_java() -> Java | None:
     if program is None:
         return None
     try:
-        said = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=JAVA_TIMEOUT_S, check=True)
+        said = subprocess.run(
+            [program, "-XX:-UsePerfData", "-version"],
+            capture_output=True,
+            text=True,
+            timeout=JAVA_TIMEOUT_S,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     release = re.search(r'version "([^"]+)"', said.stderr)

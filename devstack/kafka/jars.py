@@ -10,6 +10,7 @@ Running it is not done here.
 import asyncio
 import fcntl
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -67,9 +68,9 @@ async def fetch_lock(home: Path, report: Report) -> AsyncIterator[None]:
         yield
 
 
-async def fetch(guarded: Guarded, partial: Path, report: Report) -> None:
-    """Let Maven resolve the jars into `partial/jars`; raises `EngineFailedError` with Maven's own words."""
-    log = guarded.directory / "maven.log"
+async def fetch(guarded: Guarded, directory: Path, report: Report) -> None:
+    """Let Maven resolve the jars into `directory/fetched/jars`; raises `EngineFailedError` with Maven's own words."""
+    log = directory / "maven.log"
     report(f"Fetching Apache Kafka {KAFKA_VERSION} with Maven (once; about 45 MB) ...")
     maven = await guarded.spawn(
         "maven",
@@ -77,11 +78,13 @@ async def fetch(guarded: Guarded, partial: Path, report: Report) -> None:
             argv=[
                 *("mvn", "--batch-mode", "--strict-checksums", "--file", str(POM)),
                 *("dependency:copy-dependencies", "-DincludeScope=runtime"),
-                f"-DoutputDirectory={partial / 'jars'}",
+                f"-DoutputDirectory={directory / 'fetched' / 'jars'}",
             ],
             stdout=str(log),
             stderr=str(log),
-            cwd=str(guarded.directory),
+            # Without its performance file, which a killed JVM leaves in the temporary directory.
+            env={**os.environ, "MAVEN_OPTS": f"{os.environ.get('MAVEN_OPTS', '')} -XX:-UsePerfData"},
+            cwd=str(directory),
         ),
     )
     code = await _watch(maven, log, report)
@@ -116,15 +119,14 @@ async def _watch(maven: Process, log: Path, report: Report) -> int:
             )
 
 
-def clear_partials(home: Path) -> None:
-    """Remove what interrupted fetches left. Only with the lock held: then no partial is anybody's."""
-    for partial in home.parent.glob(f"{home.name}.partial-*"):
-        shutil.rmtree(partial, ignore_errors=True)
+def complete(fetched: Path, home: Path) -> None:
+    """Make `fetched` the home, in one step; one of an older pom.xml is replaced.
 
-
-def complete(partial: Path, home: Path) -> None:
-    """Make a fetched `partial` the home, in one step; one of an older pom.xml is replaced."""
+    Only with the lock held: whatever partial there is was then left by somebody who died at this very point.
+    """
+    partial = home.with_name(f"{home.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.move(fetched, partial)
     (partial / "complete").write_text(pom_digest())
-    if home.exists():
-        home.rename(partial.with_name(f"{partial.name}-old"))
     partial.rename(home)
