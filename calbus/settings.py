@@ -116,6 +116,8 @@ class GraphSettings(Settings):
     """The application's secret: its value, not its id. Or set a certificate."""
     client_certificate_file: Path | None = None
     """PEM file with the application's certificate and private key, instead of a secret."""
+    graph_token_doubt_s: Annotated[float, Field(gt=0, le=3_600)] = 60.0
+    """So long Entra's refusal of a token is remembered, and a token kept that Graph denies access with."""
     graph_timeout_s: Annotated[float, Field(gt=0, le=300)] = 30.0
     """A call that takes longer counts as unanswered."""
 

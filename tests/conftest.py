@@ -1,11 +1,16 @@
 """The engines that the suites share, and the worlds they run calbus in."""
 
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
-from devstack.stack import Stack
+import structlog
 
+from devstack.stack import Stack
 from tests.support.world import World, new_world
+
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
 @pytest.fixture(scope="session")

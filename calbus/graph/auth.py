@@ -23,13 +23,13 @@ TOKEN_THREADS = 4
 TOKEN_TIMEOUT_S = 15
 # MSAL gives up a token five minutes before its end; ours is asked for again well before.
 TOKEN_MARGIN_S = 360
-REFUSAL_REMEMBERED_S = 30
 
 
 @dataclass(slots=True)
 class _Directory:
     application: Any = None
     token: str = ""
+    fetched_at: float = 0.0
     valid_until: float = 0.0
     refusal: Fault | None = None
     refusal_until: float = 0.0
@@ -85,10 +85,10 @@ class Tokens:
             try:
                 answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, directory, held)
             except TokenRefusedError as error:
-                held.refusal, held.refusal_until = error.fault, time.monotonic() + REFUSAL_REMEMBERED_S
+                held.refusal, held.refusal_until = error.fault, time.monotonic() + self._settings.graph_token_doubt_s
                 raise
             held.refusal = None
-            held.token = answer["access_token"]
+            held.token, held.fetched_at = answer["access_token"], time.monotonic()
             held.valid_until = time.monotonic() + max(int(answer["expires_in"]) - TOKEN_MARGIN_S, 1)
             return held.token
 
@@ -98,6 +98,12 @@ class Tokens:
         if held is not None and held.token == token:
             # The application object keeps the token in its cache; a new one has none.
             self._directories.pop(directory, None)
+
+    def doubt(self, directory: str, token: str) -> None:
+        """Graph denied access with this token: after a while another is fetched, since consent shows only in new ones."""
+        held = self._directories.get(directory)
+        if held is not None and time.monotonic() - held.fetched_at > self._settings.graph_token_doubt_s:
+            self.reject(directory, token)
 
     def _held(self, directory: str) -> _Directory:
         held = self._directories.get(directory)

@@ -77,8 +77,11 @@ class GraphClient:
             responses = [await self._single(token, requests[0])]
         else:
             responses = await self._batch(token, requests)
-        if any(r.fault and r.fault.reason is Reason.TOKEN_REJECTED for r in responses):
+        reasons = {response.fault.reason for response in responses if response.fault}
+        if Reason.TOKEN_REJECTED in reasons:
             self._tokens.reject(directory, token)
+        elif Reason.ACCESS_DENIED in reasons:
+            self._tokens.doubt(directory, token)
         return responses
 
     async def _single(self, token: str, request: Request) -> Response:

@@ -6,15 +6,13 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from devstack.stack import Stack
-from simulator.client import App, SimulatorAdmin, StoredEvent
 
 from calbus.bus.cloudevents import decode, headers_for
 from calbus.bus.kafka import topic_name
@@ -23,15 +21,17 @@ from calbus.bus.topics import create_topics
 from calbus.entry import ItemKey, entry_id_of
 from calbus.settings import KafkaSettings
 from calbus.store.migrate import migrate
+from devstack.stack import Stack
 from schemas.events import EVENT_TYPES, TYPE_NAMES, Topic
 from schemas.fields import Model
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
 from schemas.results import DeadLetter, Ending, Outcome
-from schemas.switches import AccountSettings, ProjectSettings, SettingsEvent, TenantSettings
+from schemas.switches import AccountSettings, ProjectSettings, TenantSettings
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
 from services.writer import __main__ as writer
 from services.writer.settings import WriterSettings
+from simulator.client import App, SimulatorAdmin, StoredEvent
 from tests.support.waiting import until
 
 CLIENT_ID = "11111111-2222-4333-8444-555555555555"
@@ -48,6 +48,7 @@ TEST_TIMES = {
     "writer_sweep_interval_s": 0.05,
     "writer_sweep_again_s": 3.0,
     "writer_drain_s": 5.0,
+    "graph_token_doubt_s": 0.5,
     "log_level": "error",
 }
 
@@ -321,10 +322,8 @@ async def _running(service: Any) -> AsyncIterator[asyncio.Task[None]]:
         yield task
     finally:
         task.cancel()
-        try:
+        with suppress(asyncio.CancelledError):
             await task
-        except asyncio.CancelledError:
-            pass
 
 
 @asynccontextmanager
