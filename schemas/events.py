@@ -28,6 +28,8 @@ class TopicShape:
     """How a topic is made. Its partition count comes from the settings."""
 
     says: str
+    key: str
+    """What the message key is, for whoever publishes or reads."""
     compacted: bool = False
     retention_days: int | None = 7
     max_message_bytes: int = 1_000_000
@@ -35,19 +37,31 @@ class TopicShape:
 
 TOPICS: dict[Topic, TopicShape] = {
     Topic.ACTIONS: TopicShape(
-        "Actions, as upstream systems publish them. Key: anything that keeps an item's messages together, such as its id."
+        "Actions, as upstream systems publish them.",
+        key="Anything that stays the same for an item, such as its id.",
     ),
-    Topic.CONTACTS: TopicShape("Contacts, as upstream systems publish them."),
+    Topic.CONTACTS: TopicShape(
+        "Contacts, as upstream systems publish them.",
+        key="Anything that stays the same for an item, such as its id.",
+    ),
     Topic.SETTINGS: TopicShape(
         "Tenants, projects and accounts; the last message of a key stands.",
+        key="tenant/{tenant}, project/{tenant}/{project} or account/{tenant}/{user}.",
         compacted=True,
         retention_days=None,
     ),
-    Topic.COMMANDS: TopicShape("Wake-ups for writers, keyed by mailbox. Internal.", retention_days=1),
-    Topic.OUTCOMES: TopicShape("How each revision ended, keyed by entry."),
+    Topic.COMMANDS: TopicShape(
+        "Wake-ups for writers. Internal: nobody else reads or writes it.",
+        key="A digest of the mailbox.",
+        retention_days=1,
+    ),
+    Topic.OUTCOMES: TopicShape("How each revision ended for each assignee.", key="The entry's id, `entry_id`."),
     # An original of the largest size must still fit beside the headers that say what is wrong with it.
     Topic.DEAD_LETTERS: TopicShape(
-        "Messages that could not be understood.", retention_days=30, max_message_bytes=1_100_000
+        "Messages that could not be understood.",
+        key="The original's key.",
+        retention_days=30,
+        max_message_bytes=1_100_000,
     ),
 }
 

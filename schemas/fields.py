@@ -3,11 +3,24 @@
 Only types and their validators live here; what fields mean together is said by the models.
 """
 
-from datetime import date, datetime
-from typing import Annotated
+import re
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    WithJsonSchema,
+    WrapSerializer,
+)
 
 REVISION_MAX = 2**63 - 1
 ASSIGNEES_MAX = 200
@@ -16,14 +29,30 @@ DURATION_MAX_MINUTES = 366 * 24 * 60
 REMINDER_MAX_MINUTES = 40_320  # four weeks
 EARLIEST_YEAR, LATEST_YEAR = 1970, 2099
 
-_ZONES = frozenset(available_timezones())
+# Python's `re` and ECMA-262, the dialect of JSON Schema, read each of these patterns alike.
+_DATE = r"(?:19[7-9][0-9]|20[0-9]{2})-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
+_OFFSET = r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?"
+_MOMENT = re.compile(f"{_DATE}(?:T{_CLOCK}{_OFFSET})?")
+_DURATION = re.compile(
+    r"P(?=[0-9T])(?:[0-9]{1,3}W)?(?:[0-9]{1,3}D)?"
+    r"(?:T(?=[0-9])(?:[0-9]{1,4}H)?(?:[0-9]{1,6}M)?(?:[0-9]{1,8}(?:\.[0-9]{1,6})?S)?)?"
+)
+
+# "localtime" means another zone on every machine, and "Factory" means none.
+_ZONES = frozenset(available_timezones() - {"localtime", "Factory"})
 
 
 class Model(BaseModel):
     """A frozen value. Fields that a newer publisher adds are ignored, so that older readers go on working."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", str_strip_whitespace=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="ignore",
+        str_strip_whitespace=True,
+        use_attribute_docstrings=True,
+        # What calbus publishes always carries every field, so that its readers may rely on them.
+        json_schema_serialization_defaults_required=True,
     )
 
 
@@ -40,33 +69,96 @@ def _known_zone(name: str) -> str:
     return name
 
 
-def _in_range(moment: datetime | date) -> datetime | date:
-    if not EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
-        raise ValueError(f"must lie in the years {EARLIEST_YEAR} to {LATEST_YEAR}")
-    return moment
+def _moment(given: Any) -> date | datetime:
+    # pydantic alone would take 20260301, as a number or as text, for seconds since 1970.
+    if isinstance(given, str) and _MOMENT.fullmatch(given):
+        given = (datetime if "T" in given else date).fromisoformat(given)
+    if isinstance(given, date) and EARLIEST_YEAR <= given.year <= LATEST_YEAR:
+        return given
+    raise ValueError(
+        f"is not a date (2026-03-31) or a time (2026-03-31T09:00, 2026-03-31T09:00:00+02:00) "
+        f"in the years {EARLIEST_YEAR} to {LATEST_YEAR}"
+    )
+
+
+def _written_as_duration(given: Any) -> Any:
+    # pydantic alone would take the number 45 for seconds, and P1M (a slip for PT1M) for thirty days.
+    if isinstance(given, timedelta) or (isinstance(given, str) and _DURATION.fullmatch(given)):
+        return given
+    raise ValueError("is not an ISO 8601 duration in weeks, days, hours, minutes and seconds, such as PT45M")
+
+
+def _short_enough(taken: timedelta) -> timedelta:
+    if not timedelta(0) <= taken <= timedelta(minutes=DURATION_MAX_MINUTES):
+        raise ValueError("must lie between zero and 366 days")
+    return taken
+
+
+def _without_years(taken: timedelta, write: SerializerFunctionWrapHandler) -> str:
+    # pydantic alone would write 366 days as P1Y1D.
+    if taken.days < 365:
+        return str(write(taken))
+    time = write(timedelta(seconds=taken.seconds, microseconds=taken.microseconds))
+    return f"P{taken.days}D{time.removeprefix('P')}"
 
 
 Identifier = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x20\x7f/][^\x00-\x1f\x7f/]*$"),
-    Field(description="An opaque name: up to 128 characters, no control characters, no slash."),
+    StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s\x00-\x1f\x7f/][^\x00-\x1f\x7f/]*$"),
+    Field(title="Identifier"),
 ]
-ShortText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_no_nul)]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_no_nul)]
+Flag = Annotated[bool, Field(strict=True)]
+_ANY_TEXT = Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
+_MORE_THAN_SPACE = Field(json_schema_extra={"pattern": r"^[^\x00]*[^\x00\s][^\x00]*$"})
+ShortText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_no_nul), _ANY_TEXT]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_no_nul), _MORE_THAN_SPACE]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_nul), _MORE_THAN_SPACE]
 LongText = Annotated[
-    str, StringConstraints(max_length=32_000, strip_whitespace=False), AfterValidator(_no_nul)
+    str, StringConstraints(max_length=32_000, strip_whitespace=False), AfterValidator(_no_nul), _ANY_TEXT
 ]
-Link = Annotated[str, StringConstraints(max_length=2_048, pattern=r"^https?://[^\s\x00]+$")]
+Recurrence = Annotated[str, StringConstraints(max_length=2_000), AfterValidator(_no_nul), _ANY_TEXT]
+Link = Annotated[str, StringConstraints(max_length=2_048, pattern=r"^https?://[^\s\x00]+$"), Field(title="Web address")]
 Mailbox = Annotated[
     str,
-    StringConstraints(max_length=320, pattern=r"^[^@\s\x00/]+@[^@\s\x00/]+$"),
-    Field(description="The mailbox's address or user principal name."),
+    StringConstraints(max_length=320, pattern=r"^[^@\s\x00-\x1f\x7f/]+@[^@\s\x00-\x1f\x7f/]+$"),
+    Field(title="Mailbox address"),
 ]
 Directory = Annotated[
     str,
     StringConstraints(to_lower=True, max_length=255, pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]*$"),
-    Field(description="The Microsoft Entra directory (tenant): its id (a GUID) or a verified domain."),
+    Field(title="Directory"),
 ]
-Revision = Annotated[int, Field(ge=1, le=REVISION_MAX)]
-TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known_zone)]
-Moment = Annotated[date | datetime, AfterValidator(_in_range)]
+Revision = Annotated[int, Field(strict=True, ge=1, le=REVISION_MAX)]
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known_zone), Field(title="Time zone")]
+Moment = Annotated[
+    date | datetime,
+    PlainValidator(_moment),
+    PlainSerializer(lambda moment: moment.isoformat(), return_type=str, when_used="json"),
+    # Not `date-time`: that format demands an offset, and a wall-clock time has none.
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "title": "Date",
+                    "type": "string",
+                    "format": "date",
+                    "pattern": f"^{_DATE}$",
+                    "maxLength": 10,
+                },
+                {
+                    "title": "Time",
+                    "type": "string",
+                    "pattern": f"^{_DATE}T{_CLOCK}{_OFFSET}$",
+                    "maxLength": 35,
+                },
+            ]
+        }
+    ),
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_written_as_duration),
+    AfterValidator(_short_enough),
+    WrapSerializer(_without_years, when_used="json"),
+    WithJsonSchema({"title": "Duration", "type": "string", "pattern": f"^{_DURATION.pattern}$", "maxLength": 40}),
+]

@@ -7,17 +7,21 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from schemas.fields import (
     ASSIGNEES_MAX,
     DURATION_MAX_MINUTES,
     REMINDER_MAX_MINUTES,
+    Duration,
+    Flag,
     Identifier,
     Link,
     LongText,
     Model,
     Moment,
+    Name,
+    Recurrence,
     Revision,
     ShortText,
     TimeZone,
@@ -57,7 +61,7 @@ class Client(Model):
 
     id: Identifier | None = None
     """The client's id in the source system."""
-    name: Annotated[ShortText, Field(min_length=1)]
+    name: Name
     """As it should be read in the calendar."""
 
 
@@ -73,7 +77,8 @@ class _Item(Model):
     id: Identifier
     """The item's id, unique within tenant, source and kind."""
     revision: Revision
-    """Rises with every change of the item. A message with a revision already seen, or an older one, changes nothing."""
+    """Rises with every change of the item. A message with a revision already seen, or an older one, changes
+    nothing."""
 
 
 class _ItemDeleted(_Item):
@@ -88,29 +93,38 @@ class _ItemUpserted(_Item):
     link: Link | None = None
     """Leads back to the item in the source system."""
     start: Moment | None = None
-    """When it begins. Without an offset: wall-clock time in `time_zone`. With one: that instant. For an all-day item: a date. An item without a start is kept, and stands in no calendar."""
+    """When it begins. Without an offset: wall-clock time in `time_zone`. With one: that instant. For an
+    all-day item: a date. An item without a start is kept, and stands in no calendar."""
     end: Moment | None = None
-    """When it ends, exclusive, as in iCalendar. An all-day item of one day ends on the next date, or has no end."""
-    duration: timedelta | None = Field(default=None, json_schema_extra={"format": "duration"})
-    """Instead of `end`: the time it takes, ISO 8601 (PT45M). Without both, the default of the project or tenant."""
-    all_day: bool = False
+    """When it ends, exclusive, as in iCalendar. An all-day item of one day ends on the next date, or has no
+    end."""
+    duration: Duration | None = None
+    """Instead of `end`: the time it takes, ISO 8601 in weeks, days, hours, minutes and seconds (PT45M), at
+    most 366 days. Without both, the default of the project or tenant."""
+    all_day: Flag = False
     """Takes whole days; times of day are ignored."""
     time_zone: TimeZone | None = None
     """IANA name. The tenant's zone if left out."""
     status: Status = Status.OPEN
+    """How far it is. Shown in the entry's title; completed and cancelled items leave the time free."""
     project: Identifier | None = None
-    """The project (environment) that groups the item; it must be enabled. An item without one has only the tenant's switch."""
+    """The project (environment) that groups the item; it must be enabled. An item without one has only the
+    tenant's switch."""
     owner: Identifier | None = None
     """The user who made or assigned the item."""
-    assignees: tuple[Identifier, ...] = Field(default=(), max_length=ASSIGNEES_MAX)
-    """The users who carry it out: it appears in the calendar of each who has an account."""
+    assignees: tuple[Identifier, ...] = Field(
+        default=(), max_length=ASSIGNEES_MAX, json_schema_extra={"uniqueItems": True}
+    )
+    """The users who carry it out, each once: it appears in the calendar of each who has an account."""
     place: ShortText = ""
+    """Where it happens."""
     priority: Priority = Priority.NORMAL
-    reminder_minutes: Annotated[int, Field(ge=0, le=REMINDER_MAX_MINUTES)] | None = None
+    """Becomes the importance of the entry."""
+    reminder_minutes: Annotated[int, Field(strict=True, ge=0, le=REMINDER_MAX_MINUTES)] | None = None
     """Minutes before the start at which Outlook reminds; no reminder if left out."""
-    private: bool = False
+    private: Flag = False
     """Others who can see the calendar see only that the time is taken."""
-    recurrence: Annotated[str, StringConstraints(max_length=2_000)] | None = None
+    recurrence: Recurrence | None = None
     """An RFC 5545 recurrence: RRULE, and EXDATE lines if any."""
 
     @model_validator(mode="after")
@@ -119,14 +133,11 @@ class _ItemUpserted(_Item):
             return self
         if self.end is not None and self.duration is not None:
             raise ValueError("give `end` or `duration`, not both")
-        if self.duration is not None and not (
-            timedelta(0) <= self.duration <= timedelta(minutes=DURATION_MAX_MINUTES)
-        ):
-            raise ValueError("`duration` must lie between zero and 366 days")
-        if not self.all_day and not isinstance(self.start, datetime):
-            raise ValueError("`start` is a date without a time: set `all_day`, or give a time")
-        if self.end is not None:
-            _check_end(self.start, self.end, all_day=self.all_day)
+        end = self.start if self.end is None else self.end
+        if self.all_day:
+            _check_span(_day(self.start), _day(end))
+        else:
+            _check_span(*_times(self.start, end))
         return self
 
     @model_validator(mode="after")
@@ -136,18 +147,7 @@ class _ItemUpserted(_Item):
         return self
 
 
-def _check_end(start: date | datetime, end: date | datetime, *, all_day: bool) -> None:
-    if all_day:
-        start_day, end_day = _day(start), _day(end)
-        if end_day < start_day:
-            raise ValueError("`end` lies before `start`")
-        if (end_day - start_day).days * 24 * 60 > DURATION_MAX_MINUTES:
-            raise ValueError("the item is longer than 366 days")
-        return
-    if not isinstance(start, datetime) or not isinstance(end, datetime):
-        raise ValueError("`end` is a date without a time: set `all_day`, or give a time")
-    if (start.tzinfo is None) != (end.tzinfo is None):
-        raise ValueError("`start` and `end` must both have an offset, or neither")
+def _check_span(start: date, end: date) -> None:
     if end < start:
         raise ValueError("`end` lies before `start`")
     if end - start > timedelta(minutes=DURATION_MAX_MINUTES):
@@ -156,6 +156,14 @@ def _check_end(start: date | datetime, end: date | datetime, *, all_day: bool) -
 
 def _day(moment: date | datetime) -> date:
     return moment.date() if isinstance(moment, datetime) else moment
+
+
+def _times(start: date | datetime, end: date | datetime) -> tuple[datetime, datetime]:
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        if (start.tzinfo is None) != (end.tzinfo is None):
+            raise ValueError("`start` and `end` must both have an offset, or neither")
+        return start, end
+    raise ValueError("`start` or `end` is a date without a time: set `all_day`, or give a time")
 
 
 class ActionUpserted(_ItemUpserted):
@@ -170,6 +178,7 @@ class ContactUpserted(_ItemUpserted):
     kind: ClassVar[Kind] = Kind.CONTACT
 
     contact_kind: ContactKind = ContactKind.MEETING
+    """How the client is met."""
     client: Client | None = None
     """Whom the contact is with."""
 

@@ -106,9 +106,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.UNCHANGED: _E(_N, "The calendar already showed what this revision asks for."),
     Reason.NEWER_REVISION: _E(_N, "A newer revision arrived before this one was written."),
     Reason.SETTINGS_CHANGED: _E(_N, "A setting changed what this revision means before it was written."),
-    Reason.NO_START: _E(
-        _U, "The item has no start, so it stands in no calendar.", "Plan the item: give it a start."
-    ),
+    Reason.NO_START: _E(_U, "The item has no start, so it stands in no calendar.", "Plan the item: give it a start."),
     Reason.UNASSIGNED: _E(_N, "The item is no longer assigned to this user."),
     Reason.DELETED: _E(_N, "The item was deleted in the source system."),
     Reason.NO_ACCOUNT: _E(
@@ -119,9 +117,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.TENANT_NOT_ENABLED: _E(
         _U, "calbus is not enabled for the organisation.", "Enable the organisation in its settings."
     ),
-    Reason.PROJECT_NOT_ENABLED: _E(
-        _U, "The item's project is not enabled.", "Enable the project for synchronisation."
-    ),
+    Reason.PROJECT_NOT_ENABLED: _E(_U, "The item's project is not enabled.", "Enable the project for synchronisation."),
     Reason.PROJECT_NOT_SELECTED: _E(
         NextActor.USER, "The user did not select the item's project.", "Select the project in the account."
     ),
@@ -142,16 +138,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Microsoft Graph refused the entry as written, and would refuse it again.",
         "Look up the request id in the log; the next revision is tried afresh.",
     ),
-    Reason.THROTTLED: _E(
-        _C, "The mailbox is throttled by Microsoft; calbus waits as long as it was told to."
-    ),
+    Reason.THROTTLED: _E(_C, "The mailbox is throttled by Microsoft; calbus waits as long as it was told to."),
     Reason.GRAPH_UNAVAILABLE: _E(_C, "Microsoft Graph had a fault of its own; calbus tries again."),
     Reason.GRAPH_UNREACHABLE: _E(_C, "Microsoft Graph did not answer; calbus tries again."),
     Reason.CONFLICT: _E(_C, "The entry was changed in Outlook at the same moment; calbus reads it anew."),
     Reason.EVENT_GONE: _E(_C, "The entry was removed in Outlook; calbus writes it anew."),
-    Reason.TOKEN_REJECTED: _E(
-        _C, "Microsoft Graph did not accept the access token; calbus fetches a new one."
-    ),
+    Reason.TOKEN_REJECTED: _E(_C, "Microsoft Graph did not accept the access token; calbus fetches a new one."),
     Reason.ACCESS_DENIED: _E(
         _A,
         "calbus has no permission for this mailbox.",
@@ -198,17 +190,13 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.WRONG_TOPIC: _E(_P, "The event's type does not belong on this topic.", "See the event contract."),
     Reason.INVALID_JSON: _E(_P, "The message's data is not JSON.", "Send JSON in UTF-8."),
     Reason.INVALID_DATA: _E(_P, "The event's data breaks the contract.", "Mend the fields named."),
-    Reason.INVALID_KEY: _E(
-        _P, "The message's key is not the one this setting goes by.", "See the event contract."
-    ),
+    Reason.INVALID_KEY: _E(_P, "The message's key is not the one this setting goes by.", "See the event contract."),
     Reason.REVISION_REUSED: _E(
         _P,
         "A revision that was seen before came again with other content.",
         "Raise the revision with every change.",
     ),
-    Reason.NOT_STORABLE: _E(
-        _P, "The database refused the event's content.", "Report this as a fault of calbus."
-    ),
+    Reason.NOT_STORABLE: _E(_P, "The database refused the event's content.", "Report this as a fault of calbus."),
 }
 
 

@@ -3,14 +3,13 @@
 Also the wake-up that ingest sends to the writers, which no one outside calbus should read.
 """
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field, WithJsonSchema
 
-from schemas.fields import Identifier, Model, Revision
+from schemas.fields import REVISION_MAX, Identifier, Model, Revision
 from schemas.items import Kind
 from schemas.reasons import NextActor, Reason
 
@@ -30,45 +29,84 @@ class Ending(StrEnum):
     """Microsoft 365 refused it for good."""
 
 
+Words = Annotated[str, Field(max_length=1_000)]
+OpenReason = Annotated[
+    Reason,
+    Field(
+        description="Why, as a word for programs. The list grows: treat a word that you do not know by the "
+        "fields beside it."
+    ),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^[a-z][a-z0-9_]*$",
+            "maxLength": 64,
+            "x-extensible-enum": [reason.value for reason in Reason],
+        }
+    ),
+]
+"""A reason, declared to readers as an open list: a new one does not break them."""
+
+
 class Outcome(Model):
-    """How one revision of an item ended for one assignee: published exactly once per plan, at least once per message; the CloudEvents `id` is the same each time."""
+    """How one revision of an item ended for one assignee: decided exactly once per plan, published at
+    least once. The CloudEvents `id` is the same each time."""
 
     tenant: Identifier
+    """The item's tenant."""
     source: Identifier
+    """The business system that owns the item."""
     kind: Kind
+    """What the item is."""
     id: Identifier
     """The item's id."""
     revision: Revision
+    """The revision that ended."""
     assignee: Identifier
+    """The user in whose calendar it ended."""
     entry_id: UUID
     """The item in this assignee's calendar; the same for all revisions."""
-    plan: Annotated[int, Field(ge=1)]
-    """Counts the plans made for this entry: one for each accepted revision, and one more when a setting changes what the newest revision means."""
+    plan: Annotated[int, Field(ge=1, le=REVISION_MAX)]
+    """Counts the plans made for this entry: one for each accepted revision, and one more when a setting
+    changes what the newest revision means."""
     ending: Ending
-    reason: Reason
-    message: str
+    """How it ended."""
+    reason: OpenReason
+    message: Words
     """The reason in words."""
     next_actor: NextActor
-    remedy: str = ""
-    decided_at: datetime
+    """Who has to act, if anybody."""
+    remedy: Words = ""
+    """What the next actor can do; empty if there is nothing to do."""
+    decided_at: AwareDatetime
+    """When the ending was known."""
 
 
 class DeadLetter(Model):
-    """A message that could not be understood. The original bytes follow in the record's value, its headers beside ours: it can be replayed as it was."""
+    """What is wrong with a message that could not be understood. The record's value and key are the
+    original's own, and this stands in a header beside its headers: it can be replayed as it was."""
 
-    reason: Reason
+    reason: OpenReason
     detail: Annotated[str, Field(max_length=2_000)]
     """What is wrong, field by field; never the values themselves."""
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    consumer_group: str
-    dead_at: datetime
+    topic: Annotated[str, Field(max_length=249)]
+    """Where the original was read; partition and offset say the place."""
+    partition: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    """Of that topic."""
+    offset: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    """In that partition."""
+    timestamp_ms: Annotated[int, Field(ge=-1, le=2**63 - 1)]
+    """The original's Kafka timestamp in milliseconds since 1970; -1 if it has none."""
+    consumer_group: Annotated[str, Field(max_length=255)]
+    """Who could not read it."""
+    dead_at: AwareDatetime
+    """When it was given up."""
 
 
 class Wakeup(Model):
     """Names an entry that may have work. It carries no state: the writer reads the newest from PostgreSQL."""
 
     tenant: Identifier
+    """The entry's tenant."""
     entry_id: UUID
+    """The entry to look at."""

@@ -13,6 +13,7 @@ from schemas.fields import (
     DURATION_MAX_MINUTES,
     PROJECTS_MAX,
     Directory,
+    Flag,
     Identifier,
     Mailbox,
     Model,
@@ -23,7 +24,7 @@ from schemas.fields import (
 
 DEFAULT_DURATION_MINUTES = 30
 
-Duration = Annotated[int, Field(ge=5, le=DURATION_MAX_MINUTES)]
+DurationMinutes = Annotated[int, Field(strict=True, ge=5, le=DURATION_MAX_MINUTES)]
 
 
 class Scope(StrEnum):
@@ -52,6 +53,7 @@ class _Settings(Model):
     scope: ClassVar[Scope]
 
     tenant: Identifier
+    """The customer whose setting it is."""
     revision: Revision
     """Rises with every change of this setting; an older one is ignored."""
 
@@ -61,12 +63,13 @@ class TenantSettings(_Settings):
 
     scope: ClassVar[Scope] = Scope.TENANT
 
-    enabled: bool
+    enabled: Flag
     """The first of the three switches: nothing is written for a tenant that is not enabled."""
     directory: Directory
+    """Its Microsoft Entra directory (Microsoft's tenant): the id, a GUID, or a verified domain."""
     time_zone: TimeZone = "UTC"
-    """For items that name none."""
-    default_duration_minutes: Duration = DEFAULT_DURATION_MINUTES
+    """IANA name, for items that have none of their own."""
+    default_duration_minutes: DurationMinutes = DEFAULT_DURATION_MINUTES
     """For timed items that have neither end nor duration, and whose project sets none."""
 
 
@@ -76,10 +79,13 @@ class ProjectSettings(_Settings):
     scope: ClassVar[Scope] = Scope.PROJECT
 
     project: Identifier
-    enabled: bool
+    """The project's id, as items name it in `project`."""
+    enabled: Flag
     """The second switch: items of a project that is not enabled stand in no calendar."""
     name: ShortText = ""
-    default_duration_minutes: Duration | None = None
+    """For people to read."""
+    default_duration_minutes: DurationMinutes | None = None
+    """For its timed items that have neither end nor duration; the tenant's default if left out."""
 
 
 class AccountSettings(_Settings):
@@ -88,15 +94,18 @@ class AccountSettings(_Settings):
     scope: ClassVar[Scope] = Scope.ACCOUNT
 
     user: Identifier
+    """The user's id, as items name it in `assignees`."""
     mailbox: Mailbox
-    """May differ from the user's own address, and may change."""
-    allowed: bool
+    """Its address or user principal name. May differ from the user's own address, and may change."""
+    allowed: Flag
     """The third switch: the organisation lets this user synchronise."""
-    blocked: bool = False
+    blocked: Flag = False
     """The user is blocked in the business system: nothing is written for as long as that lasts."""
     direction: Direction = Direction.UP
+    """Which way the account synchronises: up is item to Outlook, down is Outlook to the bus."""
     projects: Annotated[tuple[Identifier, ...], Field(max_length=PROJECTS_MAX)] | None = None
-    """The projects that this user wants to see; all enabled ones if left out. Items without a project always show."""
+    """The projects that this user wants to see; all enabled ones if left out. Items without a project always
+    show."""
 
 
 SettingsEvent = TenantSettings | ProjectSettings | AccountSettings
