@@ -63,6 +63,16 @@ def _tls_context(ca_file: Path) -> ssl.SSLContext:
     return context
 
 
+async def _close(runner: web.AppRunner) -> None:
+    connections = runner.server.connections if runner.server else []
+    transports = [connection.transport for connection in connections if connection.transport]
+    await runner.cleanup()
+    # A TLS connection waits half a minute for its peer's farewell; what is aborted is closed on the loop's next turn.
+    for transport in transports:
+        transport.abort()
+    await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def serve(settings: Settings) -> AsyncIterator[Addresses]:
     """Runs the simulator while the context is open; afterwards its ports are free and its own files gone.
@@ -90,8 +100,6 @@ async def serve(settings: Settings) -> AsyncIterator[Addresses]:
             ca_file=str(ca_file),
         )
     finally:
-        await runner.cleanup()
-        # Aborted connections are closed by the event loop's next turn.
-        await asyncio.sleep(0)
+        await _close(runner)
         if settings.state_dir is None:
             shutil.rmtree(state_dir)

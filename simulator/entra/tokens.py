@@ -35,13 +35,11 @@ def issue(key: SigningKey, tenant: Tenant, app: AppRegistration, *, by_certifica
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who calls: an application in a tenant, with the roles its token shows. Times are of the tenant's clock."""
+    """Who calls: an application in a tenant, with the roles its token shows."""
 
     tenant: Tenant
     client_id: str
     roles: frozenset[str]
-    not_before_s: int
-    expires_at_s: int
 
     def has_role(self, *any_of: str) -> bool:
         """True if the token shows at least one of the roles."""
@@ -69,7 +67,7 @@ class TokenReader:
             raise invalid_token("Lifetime validation failed, the token is expired.")
         if now < claims["nbf"] - 1:
             raise invalid_token("Access token has expired or is not yet valid.")
-        return Identity(tenant, claims["appid"], frozenset(claims.get("roles", ())), claims["nbf"], claims["exp"])
+        return Identity(tenant, claims["appid"], frozenset(claims.get("roles", ())))
 
     def _claims(self, token: str) -> dict[str, Any]:
         if (kept := self._kept.get(token)) is not None:

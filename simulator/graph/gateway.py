@@ -83,11 +83,14 @@ class Gateway:
         if latency_s:
             await asyncio.sleep(latency_s)
         fault = self._fault(call, route, user)
-        if fault is not None and fault.delay_ms:
-            await asyncio.sleep(fault.delay_ms / 1000)
-        if fault is None or not fault.answers:
+        if fault is None:
             return self._apply(call, route, user)
-        effect = self._apply(call, route, user).effect if fault.after_apply else Effect()
+        applied = self._apply(call, route, user) if fault.after_apply else None
+        if fault.delay_ms:
+            await asyncio.sleep(fault.delay_ms / 1000)
+        if not fault.answers:
+            return applied or self._apply(call, route, user)
+        effect = applied.effect if applied else Effect()
         return Outcome(fault_answer(fault, call.request_id, call.client_request_id), effect, fault.code)
 
     def _latency_s(self, limits: Limits) -> float:

@@ -10,6 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from simulator.control.office import plant
+from simulator.world import World
+
 TENANT = "3b3b3b3b-0000-4000-8000-000000000000"
 SEED = {
     "tenants": [
@@ -61,11 +64,16 @@ async def test_a_given_state_directory_is_kept(tmp_path):
     assert "BEGIN CERTIFICATE" in (state / "ca.pem").read_text()
 
 
-@pytest.mark.parametrize("content", ["{", '{"tenant": []}', '{"tenants": [{"id": "a", "users": [{}]}]}'])
-async def test_an_unusable_seed_file_is_named_as_the_reason(tmp_path, content):
+async def test_an_unusable_seed_file_is_named_as_the_reason(tmp_path):
     seed = tmp_path / "seed.json"
-    seed.write_text(content)
+    seed.write_text('{"tenant": []}')
     with start("--seed-file", str(seed)) as process:
         assert process.wait(10) == 2
         assert process.stdout.read() == ""
-        assert process.stderr.read().startswith("simulator: ")
+        assert process.stderr.read().startswith("simulator: tenant: ")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"tenants": [{"id": "a", "users": [{}]}]}', b'{"tenants": [{}]}'])
+def test_a_seed_that_says_nothing_clear_is_refused(content):
+    with pytest.raises(ValueError, match=r"\w"):
+        plant(World(), content)
