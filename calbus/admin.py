@@ -15,13 +15,15 @@ STUCK_AFTER_S = 120.0
 
 
 class Pulse:
-    """Says whether the main loop still turns; an outage that is being waited out counts as turning."""
+    """Says whether the main loop has begun, and still turns; an outage that is being waited out counts as turning."""
 
     def __init__(self) -> None:
         self._beat_at = time.monotonic()
+        self.begun = False
 
     def beat(self) -> None:
         """The main loop came round."""
+        self.begun = True
         self._beat_at = time.monotonic()
 
     def age_s(self) -> float:
@@ -37,13 +39,15 @@ async def admin_server(
 
     async def livez(_: web.Request) -> web.Response:
         away = any(not dependency.up for dependency in dependencies)
-        alive = away or pulse.age_s() < STUCK_AFTER_S
+        alive = away or not pulse.begun or pulse.age_s() < STUCK_AFTER_S
         return web.Response(text="alive\n" if alive else "stuck\n", status=200 if alive else 503)
 
     async def readyz(_: web.Request) -> web.Response:
         away = [dependency.name for dependency in dependencies if not dependency.up]
         if away:
             return web.Response(text=f"waiting for {', '.join(away)}\n", status=503)
+        if not pulse.begun:
+            return web.Response(text="starting\n", status=503)
         return web.Response(text="ready\n")
 
     async def metrics(_: web.Request) -> web.Response:

@@ -9,7 +9,6 @@ import structlog
 from devstack.stack import Stack
 from tests.support.world import World, new_world
 
-
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 

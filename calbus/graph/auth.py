@@ -100,7 +100,7 @@ class Tokens:
             self._directories.pop(directory, None)
 
     def doubt(self, directory: str, token: str) -> None:
-        """Graph denied access with this token: after a while another is fetched, since consent shows only in new ones."""
+        """Graph denied access with this token: after a while another is fetched, since only a new one shows consent."""
         held = self._directories.get(directory)
         if held is not None and time.monotonic() - held.fetched_at > self._settings.graph_token_doubt_s:
             self.reject(directory, token)

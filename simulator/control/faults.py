@@ -12,9 +12,8 @@ from pydantic import ConfigDict
 class Fault:
     """A rule. Matchers left at None match any call; an effect left out does not happen.
 
-    Operations are the names in the ledger, and `batch` and `token`. `after_apply` lets the call do its work first, before the
-    delay too.
-    `drop` closes the connection without an answer; an item of a batch takes the whole batch's answer with it.
+    Operations are the names in the ledger, and `batch` and `token`. With `after_apply` the call does its work first;
+    delay and answer come after it. `drop` closes the connection without an answer; an item of a batch takes the whole batch's answer with it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

@@ -35,7 +35,7 @@ async def created_and_unanswered(world: World, tenant: Tenant) -> None:
 async def test_a_writer_killed_between_graph_and_record_writes_nothing_twice(world: World) -> None:
     async with world.ingest(), world.tenant("ann") as tenant:
         await world.admin.add_fault(
-            Fault(tenant=tenant.directory, operation="create", times=1, after_apply=True, status=503, delay_ms=60_000)
+            Fault(tenant=tenant.directory, operation="create", times=1, after_apply=True, delay_ms=60_000)
         )
         action = tenant.action("a1", "ann")
         async with world.process("writer", **QUICK_SESSION) as process:
@@ -50,7 +50,7 @@ async def test_a_writer_killed_between_graph_and_record_writes_nothing_twice(wor
 async def test_a_writer_killed_before_recording_leaves_no_orphan_when_the_item_is_deleted(world: World) -> None:
     async with world.ingest(), world.tenant("ann") as tenant:
         await world.admin.add_fault(
-            Fault(tenant=tenant.directory, operation="create", times=1, after_apply=True, status=503, delay_ms=60_000)
+            Fault(tenant=tenant.directory, operation="create", times=1, after_apply=True, delay_ms=60_000)
         )
         action = tenant.action("a1", "ann")
         async with world.process("writer", **QUICK_SESSION) as process:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import aiohttp
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
@@ -109,9 +111,11 @@ class World:
     @asynccontextmanager
     async def process(self, service: str, **overrides: Any) -> AsyncIterator[asyncio.subprocess.Process]:
         """A service in a process of its own, which a test may kill; killed at the end if it is still there."""
-        environment = {**os.environ, **self.environment(**overrides)}
+        port = _free_port()
+        environment = {**os.environ, **self.environment(admin_port=port, **overrides)}
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", f"services.{service}", env=environment)
         try:
+            await until(lambda: _ready(port), f"{service} to be ready")
             yield process
         finally:
             if process.returncode is None:
@@ -360,6 +364,21 @@ async def new_world(stack: Stack) -> AsyncIterator[World]:
             await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
         finally:
             await server.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _ready(port: int) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as response:
+            return response.status == 200
+    except aiohttp.ClientConnectionError:
+        return False
 
 
 def _with_database(dsn: str, name: str) -> str:
