@@ -13,7 +13,8 @@ class Fault:
     """A rule. Matchers left at None match any call; an effect left out does not happen.
 
     Operations are the names in the ledger, and `batch` and `token`. With `after_apply` the call does its work first;
-    delay and answer come after it. `drop` closes the connection without an answer; an item of a batch takes the whole batch's answer with it.
+    delay and answer come after it. `drop` closes the connection without an answer; an item of a batch takes the
+    whole batch's answer with it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

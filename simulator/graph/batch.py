@@ -194,16 +194,20 @@ async def perform_batch(gateway: Gateway, envelope: Call, fault: Fault | None) -
 
     A fault that strikes the batch replaces its answer, after the items were performed if it says so.
     """
-    if fault is not None and fault.delay_ms:
+    if fault is None:
+        return await _apply(gateway, envelope)
+    applied = await _apply(gateway, envelope) if fault.after_apply else None
+    if fault.delay_ms:
         await asyncio.sleep(fault.delay_ms / 1000)
-    if fault is not None and fault.answers and not fault.after_apply:
-        return fault_answer(fault, envelope.request_id, envelope.client_request_id)
+    if not fault.answers:
+        return applied or await _apply(gateway, envelope)
+    return fault_answer(fault, envelope.request_id, envelope.client_request_id)
+
+
+async def _apply(gateway: Gateway, envelope: Call) -> Answer:
     try:
         items = read_batch(envelope.json())
     except GraphError as error:
         body = error.body(envelope.request_id, envelope.client_request_id)
         return Answer(error.status, body, error.headers)
-    answer = await BatchRun(gateway, envelope, items).run()
-    if fault is not None and fault.answers:
-        return fault_answer(fault, envelope.request_id, envelope.client_request_id)
-    return answer
+    return await BatchRun(gateway, envelope, items).run()

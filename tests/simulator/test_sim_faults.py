@@ -1,5 +1,7 @@
 """Injected faults: what they hit, what they answer, what they leave applied."""
 
+import asyncio
+
 import aiohttp
 import pytest
 
@@ -80,6 +82,16 @@ async def test_an_item_of_a_batch_can_fail_alone(lab):
 async def test_a_delay_alone_leaves_the_answer_as_it_is(lab, make_event):
     await lab.admin.add_fault(Fault(tenant=lab.tenant_id, delay_ms=20))
     assert (await lab.graph("POST", lab.events_path, make_event())).status == 201
+
+
+@pytest.mark.parametrize("operation", ["create", "batch"])
+async def test_a_delay_can_come_after_the_work(lab, operation):
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, operation=operation, delay_ms=60_000, after_apply=True))
+    call = asyncio.create_task(lab.batch(lab.creating("1")))
+    while not await lab.admin.events(lab.tenant_id, lab.user):
+        assert not call.done()
+    assert not call.done()
+    call.cancel()
 
 
 async def test_chance_repeats_itself(lab):
