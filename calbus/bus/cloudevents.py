@@ -4,6 +4,7 @@ Pure: nothing here talks to Kafka. Written by hand because the published library
 takes Kafka's list of headers for a dictionary; the tests use that library as an independent witness.
 """
 
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -77,8 +78,13 @@ def _structured(content_type: str, value: bytes | None) -> tuple[dict[str, str],
         raise UnreadableError(Reason.INVALID_JSON, "the structured event is not JSON") from None
     if not isinstance(envelope, dict):
         raise UnreadableError(Reason.NOT_A_CLOUDEVENT, "the structured event is not a JSON object")
-    data = envelope.pop("data", None)
     attributes = {name: content for name, content in envelope.items() if isinstance(content, str)}
+    if "data_base64" in envelope:
+        try:
+            return attributes, b64decode(attributes.get("data_base64", ""), validate=True)
+        except ValueError:
+            raise UnreadableError(Reason.NOT_A_CLOUDEVENT, "data_base64 is not Base64") from None
+    data = envelope.get("data")
     return attributes, orjson.dumps(data) if data is not None else b""
 
 
@@ -107,10 +113,12 @@ def _validated(event_type: EventType, data: bytes) -> Model:
         raise UnreadableError(Reason.INVALID_DATA, "; ".join(named)) from None
 
 
-def headers_for(model: type[Model], *, event_id: str, source: str, time: datetime) -> list[tuple[str, bytes]]:
+def headers_for(
+    model: type[Model], *, event_id: str, source: str, time: datetime, content_type: bytes = JSON
+) -> list[tuple[str, bytes]]:
     """The headers of binary mode for an event of this model."""
     return [
-        ("content-type", JSON),
+        ("content-type", content_type),
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
         ("ce_source", source.encode()),

@@ -58,6 +58,8 @@ def _headers(record: ConsumerRecord, error: UnreadableError, *, group: str, now:
             event_id=f"{record.topic}/{record.partition}/{record.offset}",
             source=f"/calbus/{group}",
             time=now,
+            # The original's own type, if it had one, stands beside it.
+            content_type=b"application/octet-stream",
         ),
         (LETTER, letter.model_dump_json().encode()),
         *((f"{ORIGINAL}{name}", content) for name, content in record.headers),

@@ -50,7 +50,7 @@ class _Session(requests.Session):
         super().__init__()
         self._ca_file = ca_file
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+    def request(self, method: str, url: str, *args: Any, **options: Any) -> requests.Response:  # type: ignore[override]
         if self._ca_file is not None:
             options["verify"] = str(self._ca_file)
         options.setdefault("timeout", TOKEN_TIMEOUT_S)

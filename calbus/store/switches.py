@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from calbus.revisions import Verdict, judge
 from calbus.store.connection import Connection
 from schemas.items import Kind
 from schemas.switches import AccountSettings, ProjectSettings, Scope, SettingsEvent, TenantSettings
@@ -26,12 +27,12 @@ JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (tenant, scope, name)
 WHERE s.body IS NOT NULL
 """
 
+_LOOK = "SELECT revision, body FROM setting WHERE scope = $1 AND tenant = $2 AND name = $3"
+
 _PUT = """
 INSERT INTO setting (scope, tenant, name, revision, body) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (tenant, scope, name) DO UPDATE
     SET revision = excluded.revision, body = excluded.body, changed_at = now()
-    WHERE setting.revision < excluded.revision OR setting.body IS NULL
-RETURNING true
 """
 
 _REMOVE = """
@@ -126,20 +127,26 @@ async def fetch(connection: Connection, keys: Iterable[SettingKey]) -> Settings:
     }
 
 
-async def change(connection: Connection, key: SettingKey, settings: SettingsEvent | None) -> bool:
-    """Store a setting, or take it away, and ask for the re-plan of what it touches; False if it was older news.
+async def change(connection: Connection, key: SettingKey, settings: SettingsEvent | None) -> Verdict:
+    """Store a setting, or take it away (None), and ask for the re-plan of what it touches.
 
-    Needs a transaction of the caller's.
+    Needs a transaction of the caller's. A setting that was taken away comes back with any revision.
     """
     await connection.execute(_LOCK_EXCLUSIVE, key.tenant)
     row = (key.scope.value, key.tenant, key.name)
     if settings is None:
-        changed = await connection.fetchval(_REMOVE, *row)
+        if not await connection.fetchval(_REMOVE, *row):
+            return Verdict.DUPLICATE
     else:
-        changed = await connection.fetchval(_PUT, *row, settings.revision, settings.model_dump_json())
-    if changed:
-        await connection.execute(_REQUEST_REPLAN, key.tenant, key.scope.value, key.name)
-    return bool(changed)
+        known = await connection.fetchrow(_LOOK, *row)
+        if known is not None and known["body"] is not None:
+            stored = _MODELS[key.scope].model_validate_json(known["body"])
+            verdict = judge(known["revision"], settings.revision, same=stored == settings)
+            if verdict is not Verdict.ACCEPTED:
+                return verdict
+        await connection.execute(_PUT, *row, settings.revision, settings.model_dump_json())
+    await connection.execute(_REQUEST_REPLAN, key.tenant, key.scope.value, key.name)
+    return Verdict.ACCEPTED
 
 
 async def next_replan(connection: Connection) -> Replan | None:

@@ -69,12 +69,10 @@ CREATE INDEX entry_due ON entry (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE outbox (
     outbox_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     topic      text  NOT NULL,
-    key        bytea NOT NULL,
-    type       text  NOT NULL,
-    event_id   text  NOT NULL,
-    source     text  NOT NULL,
+    key        text  NOT NULL,
+    event_id   text  NOT NULL,                -- the CloudEvents id: the same however often it is published
     value      bytea NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL
 );
 
 -- A settings change re-plans what it touches, a chunk at a time; the row is the cursor.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord
+from pydantic import TypeAdapter
 
 from calbus.bus.cloudevents import UnreadableError, decode
 from calbus.bus.dead_letters import send_dead_letters
@@ -16,20 +17,24 @@ from calbus.bus.kafka import topic_name
 from calbus.bus.wakeups import send_wakeups
 from calbus.entry import Entry, ItemKey
 from calbus.outage import Dependency
+from calbus.revisions import Verdict
 from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
 from calbus.telemetry import OUTCOMES, RECORDS, log
 from schemas.events import Topic
+from schemas.fields import Identifier
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemEvent
 from schemas.reasons import Reason
 from schemas.results import Outcome
 from schemas.switches import Scope, SettingsEvent, settings_key
-from services.ingest.intake import Arrival, Intake, Verdict, key_of, settings_needed, take_in
+from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in
 
 GROUP = "ingest"
 INPUT = (Topic.ACTIONS, Topic.CONTACTS, Topic.SETTINGS)
+
+_IDENTIFIER = TypeAdapter(Identifier)
 
 Unreadable = tuple[ConsumerRecord, UnreadableError]
 Change = tuple[ConsumerRecord, switches.SettingKey, SettingsEvent | None]
@@ -67,8 +72,13 @@ class Handler:
         Returns only when every message is planned, ignored with a count, or acknowledged as a dead letter.
         """
         batch = self._read(records)
+        # In the order of the tenants, so that two processes never wait for each other's locks; the sort is stable, so
+        # the messages of one setting stay in theirs.
+        batch.changes.sort(key=lambda change: change[1].tenant)
         if batch.changes:
-            await self._postgres.insist(lambda: self._change_settings(batch.changes))
+            verdicts = await self._postgres.insist(lambda: self._change_settings(batch.changes))
+            for (record, _, settings), verdict in zip(batch.changes, verdicts, strict=True):
+                self._judge(record, verdict, settings.revision if settings else 0, batch)
         wakeups, outcomes = await self._take_in(batch)
         await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
         return outcomes
@@ -102,16 +112,9 @@ class Handler:
             raise UnreadableError(Reason.INVALID_KEY, "the key must be made of scope, tenant and name")
         batch.changes.append((record, switches.key_of(data), data))
 
-    async def _change_settings(self, changes: list[Change]) -> None:
+    async def _change_settings(self, changes: list[Change]) -> list[Verdict]:
         async with self._pool.acquire() as connection, connection.transaction():
-            # In the order of the tenants, so that two processes never wait for each other's locks; the sort is
-            # stable, so the messages of one setting stay in theirs.
-            applied = [
-                await switches.change(connection, key, settings)
-                for _, key, settings in sorted(changes, key=lambda change: change[1].tenant)
-            ]
-        for (record, _, _), changed in zip(changes, applied, strict=True):
-            self._count(record, "accepted" if changed else "stale")
+            return [await switches.change(connection, key, settings) for _, key, settings in changes]
 
     async def _take_in(self, batch: _Batch) -> tuple[list[Due], int]:
         """Plan the items; a message that the database refuses is found by halving and becomes a dead letter."""
@@ -131,20 +134,20 @@ class Handler:
                 batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, type(error).__name__)))
                 self._count(part[0][0], "dead_letter")
                 continue
-            self._judge(part, intake, batch)
+            for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
+                self._judge(record, verdict, arrival.event.revision, batch)
+            count_outcomes(intake.outcomes)
             wakeups += due(intake)
             outcomes += len(intake.outcomes)
         return wakeups, outcomes
 
-    def _judge(self, part: list[tuple[ConsumerRecord, Arrival]], intake: Intake, batch: _Batch) -> None:
-        for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
-            if verdict is Verdict.REUSED:
-                detail = f"revision {arrival.event.revision} was seen before with other content"
-                batch.unreadable.append((record, UnreadableError(Reason.REVISION_REUSED, detail)))
-                self._count(record, "dead_letter")
-            else:
-                self._count(record, verdict)
-        count_outcomes(intake.outcomes)
+    def _judge(self, record: ConsumerRecord, verdict: Verdict, revision: int, batch: _Batch) -> None:
+        if verdict is Verdict.REUSED:
+            detail = f"revision {revision} was seen before with other content"
+            batch.unreadable.append((record, UnreadableError(Reason.REVISION_REUSED, detail)))
+            self._count(record, "dead_letter")
+        else:
+            self._count(record, verdict)
 
     async def _store(self, arrivals: list[Arrival]) -> Intake:
         while True:
@@ -207,11 +210,13 @@ def count_outcomes(outcomes: list[Outcome]) -> None:
 
 
 def _key_of_tombstone(key: bytes | None) -> switches.SettingKey:
-    parts = (key or b"").decode("utf-8", "replace").split("/")
-    match parts:
-        case [Scope.TENANT.value, tenant]:
-            return switches.SettingKey(tenant, Scope.TENANT, "")
-        case [Scope.PROJECT.value | Scope.ACCOUNT.value as scope, tenant, name]:
-            return switches.SettingKey(tenant, Scope(scope), name)
-        case _:
-            raise UnreadableError(Reason.INVALID_KEY, "a null value needs the key of the setting it takes away")
+    try:
+        match (key or b"").decode().split("/"):
+            case [Scope.TENANT.value, tenant]:
+                return switches.SettingKey(_IDENTIFIER.validate_python(tenant), Scope.TENANT, "")
+            case [Scope.PROJECT.value | Scope.ACCOUNT.value as scope, *names] if len(names) == 2:
+                tenant, name = map(_IDENTIFIER.validate_python, names)
+                return switches.SettingKey(tenant, Scope(scope), name)
+    except ValueError:
+        pass
+    raise UnreadableError(Reason.INVALID_KEY, "a null value needs the key of the setting it takes away")

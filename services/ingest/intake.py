@@ -6,7 +6,6 @@ Pure: values in, values out. The handler loads what this needs and stores what i
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from hashlib import blake2b
 
 from calbus.entry import (
@@ -19,6 +18,7 @@ from calbus.entry import (
     entry_id_of,
 )
 from calbus.outcomes import ending_without_writing, outcome
+from calbus.revisions import Verdict, judge
 from calbus.store.entries import Planned
 from calbus.store.items import StoredItem
 from calbus.store.switches import SettingKey, Settings
@@ -31,18 +31,6 @@ from services.ingest.planner import Decision, Switches, decide
 # A writer that got the wake-up has long been at work by then; for one that did not, the sweeper sends another. Much
 # shorter, and a backlog would fill up with repeated wake-ups.
 WAKEUP_GRACE = timedelta(seconds=120)
-
-
-class Verdict(StrEnum):
-    """What becomes of an item's message."""
-
-    ACCEPTED = "accepted"
-    STALE = "stale"
-    """Older than what is known."""
-    DUPLICATE = "duplicate"
-    """Known already, word for word."""
-    REUSED = "reused"
-    """The revision is known with other content: its publisher must raise the revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +86,11 @@ def take_in(
         key = key_of(arrival.event)
         item = arrival.event if isinstance(arrival.event, ActionUpserted | ContactUpserted) else None
         incoming = StoredItem(arrival.event.revision, _hash(arrival.event), item)
-        verdict = _judge(known.get(key), incoming)
+        before = known.get(key)
+        verdict = Verdict.ACCEPTED
+        if before is not None:
+            same = incoming.content_hash == before.content_hash
+            verdict = judge(before.revision, incoming.revision, same=same)
         intake.verdicts.append(verdict)
         if verdict is Verdict.ACCEPTED:
             known[key] = intake.items[key] = incoming
@@ -126,14 +118,6 @@ def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
 
 def _hash(event: ItemEvent) -> bytes:
     return blake2b(f"{type(event).__name__}{event.model_dump_json()}".encode(), digest_size=16).digest()
-
-
-def _judge(known: StoredItem | None, incoming: StoredItem) -> Verdict:
-    if known is None or incoming.revision > known.revision:
-        return Verdict.ACCEPTED
-    if incoming.revision < known.revision:
-        return Verdict.STALE
-    return Verdict.DUPLICATE if incoming.content_hash == known.content_hash else Verdict.REUSED
 
 
 def _plan_item(

@@ -24,7 +24,7 @@ def envelope(tenant: Tenant, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-async def dead_letter(world: World, value: bytes | None, key: bytes) -> tuple[DeadLetter, Any]:
+async def dead_letter(world: World, value: bytes | None, key: bytes | None) -> tuple[DeadLetter, Any]:
     async def look() -> tuple[DeadLetter, Any] | None:
         found = [
             (letter, record) for letter, record in world.dead_letters if (record.value, record.key) == (value, key)
@@ -113,6 +113,29 @@ async def test_settings_under_a_foreign_key(running: World) -> None:
         key = f"account/{tenant.id}/bob".encode()
         await running.publish_raw(Topic.SETTINGS, value, key=key, headers=STRUCTURED)
         assert (await dead_letter(running, value, key))[0].reason == "invalid_key"
+
+
+@pytest.mark.parametrize(
+    "key", [None, b"", b"account/only-two", b"account/a\x00b/c", b"\xff/a/b", b"planet/a/b"], ids=repr
+)
+async def test_a_tombstone_under_a_key_that_is_none(running: World, key: bytes | None) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.publish_raw(Topic.SETTINGS, None, key=key)
+        await dead_letter(running, None, key)
+        action = tenant.action("a1", "ann")
+        await tenant.publish(action)
+        await tenant.outcome(action, "ann")
+
+
+async def test_a_reused_revision_of_a_setting(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        first = tenant.account("ann", blocked=True)
+        second = first.model_copy(update={"blocked": False})
+        await tenant.publish(first, second)
+        letter, _ = await dead_letter(
+            running, second.model_dump_json(exclude_unset=True).encode(), f"account/{tenant.id}/ann".encode()
+        )
+        assert letter.reason == "revision_reused"
 
 
 async def test_a_tombstone_takes_the_account_away_and_leaves_the_calendar_alone(running: World) -> None:
