@@ -101,6 +101,8 @@ class Guarded:
         before = self._processes.get(name)
         if before is not None and not before.exited.done():
             raise DevstackError(f"{name} is running already (process {before.pid})")
+        if self._listener is None or self._listener.done():
+            raise self._gone()
         process = self._processes[name] = Process(self, name)
         self.request(do="spawn", name=name, **asdict(command))
         process.pid = await process.spawned
@@ -145,11 +147,13 @@ class Guarded:
 
     def _lost(self) -> None:
         """The guardian is gone, and its processes with it: nobody may wait for them any longer."""
-        gone = DevstackError(f"the guardian of the stack's processes has ended ({self._broken}); start the stack anew")
         if not self._opened.done():
-            self._opened.set_exception(gone)
+            self._opened.set_exception(self._gone())
         for process in self._processes.values():
             if not process.spawned.done():
-                process.spawned.set_exception(gone)
+                process.spawned.set_exception(self._gone())
             if not process.exited.done():
                 process.exited.set_result(-signal.SIGKILL)
+
+    def _gone(self) -> DevstackError:
+        return DevstackError(f"the guardian of the stack's processes has ended ({self._broken}): start the stack anew")

@@ -130,6 +130,8 @@ class StartedPostgres(StartedEngine):
             *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
             # The directory does not outlive the machine: only what the server itself commits is worth a sync.
             *("--no-sync", "--no-instructions"),
+            # If it is killed: the pid file must stay, by which the guardian finds the shared memory to release.
+            "--no-clean",
             log="initdb.log",
         )
 
