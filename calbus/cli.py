@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar, get_args
 
@@ -24,6 +24,7 @@ from calbus.bus.topics import create_topics
 from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE
 from calbus.settings import PREFIX, KafkaSettings, PostgresSettings, Settings, SettingsError, load
 from calbus.store.migrate import MigrationError, migrate
+from calbus.telemetry import configure_logging
 
 COMMANDS = "calbus.commands"
 
@@ -53,7 +54,7 @@ class Command:
 
     def __call__(self) -> None:
         """Run as a program of its own."""
-        app = typer.Typer(add_completion=False)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
         self.register(app)
         _run_app(app)
 
@@ -161,19 +162,35 @@ def _fail(sentence: str, code: int = EXIT_FAILURE) -> NoReturn:
 
 
 _KERNEL = [
-    command_of("migrate", PostgresSettings, _migrate),
-    command_of("topics", KafkaSettings, _topics),
+    command_of("migrate", PostgresSettings, _migrate, configure_logging),
+    command_of("topics", KafkaSettings, _topics, configure_logging),
     command_of(
         "publish",
         KafkaSettings,
         _publish,
+        configure_logging,
         file=Annotated[Path, typer.Argument(help="The file.", exists=True, dir_okay=False, readable=True)],
     ),
 ]
 
 
 def _registered() -> list[Command]:
-    return [entry.load() for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name)]
+    return [_load(entry) for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name)]
+
+
+def _load(entry: EntryPoint) -> Command:
+    """A registered command; one whose packages are not installed is there all the same, and says what it needs."""
+    try:
+        command: Command = entry.load()
+    except ModuleNotFoundError as error:
+        missing = error.name
+
+        def refuse(_: Settings) -> None:
+            """Needs packages that are not installed."""
+            _fail(f"`calbus {entry.name}` needs the package {missing}: install calbus[devstack]")
+
+        return command_of(entry.name, Settings, refuse)
+    return command
 
 
 def app() -> typer.Typer:
@@ -181,6 +198,8 @@ def app() -> typer.Typer:
     root = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
+        # Rich cuts long option names off; what cannot be read cannot be typed.
+        rich_markup_mode=None,
         pretty_exceptions_enable=False,
         help="Keeps people's Outlook calendars in step with the work that business systems plan for them.",
         epilog="Every option is also an environment variable, named beside it. Secrets come from the environment only.",
@@ -203,7 +222,10 @@ def app() -> typer.Typer:
 
 
 def _show_settings(commands: list[Command]) -> None:
-    table = Table("Variable", "Value", "Used by", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    table.add_column("Variable", no_wrap=True)
+    table.add_column("Value", overflow="fold")
+    table.add_column("Used by", overflow="fold")
     users: dict[str, list[str]] = {}
     values: dict[str, Any] = {}
     faults: dict[str, None] = {}

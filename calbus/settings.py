@@ -145,13 +145,16 @@ def load(settings: type[S], **given: Any) -> S:
         raise SettingsError(_name_faults(settings, error)) from None
 
 
+_WRONG = {"missing": "is missing", "string_pattern_mismatch": "is wrong: it has not the form that it needs"}
+
+
 def _name_faults(settings: type[Settings], error: ValidationError) -> str:
     lines = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         name = str(fault["loc"][0]) if fault["loc"] else ""
         field = settings.model_fields.get(name)
         about = " ".join((field.description or "").split()) if field else ""
-        wrong = "is missing" if fault["type"] == "missing" else f"is wrong: {fault['msg']}"
+        wrong = _WRONG.get(fault["type"], f"is wrong: {fault['msg']}")
         lines.append(f"{PREFIX}{name.upper()} {wrong}. It is for: {about}")
     return "\n".join(lines)
 

@@ -85,7 +85,12 @@ async def _commit(reader: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) 
         raise
 
 
-command = command_of("ingest", IngestSettings, lambda settings: run(lambda: serve(settings)), configure_logging)
+def main(settings: IngestSettings) -> None:
+    """Take events in: validate, plan, and wake the writers. Runs until it is told to end."""
+    run(lambda: serve(settings))
+
+
+command = command_of("ingest", IngestSettings, main, configure_logging)
 
 if __name__ == "__main__":
     command()

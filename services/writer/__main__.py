@@ -128,7 +128,12 @@ def _policy(settings: WriterSettings) -> RetryPolicy:
     )
 
 
-command = command_of("writer", WriterSettings, lambda settings: run(lambda: serve(settings)), configure_logging)
+def main(settings: WriterSettings) -> None:
+    """Write what is planned into the calendars. Runs until it is told to end."""
+    run(lambda: serve(settings))
+
+
+command = command_of("writer", WriterSettings, main, configure_logging)
 
 if __name__ == "__main__":
     command()
