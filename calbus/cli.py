@@ -174,8 +174,14 @@ _KERNEL = [
 ]
 
 
-def _registered() -> list[Command]:
-    return [_load(entry) for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name)]
+def _commands(named: str | None) -> list[Command]:
+    """All commands; only the one that is named, if it is one, since loading them all takes a second."""
+    registered = sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name)
+    if any(command.name == named for command in _KERNEL):
+        registered = []
+    elif any(entry.name == named for entry in registered):
+        registered = [entry for entry in registered if entry.name == named]
+    return [*_KERNEL, *map(_load, registered)]
 
 
 def _load(entry: EntryPoint) -> Command:
@@ -193,8 +199,8 @@ def _load(entry: EntryPoint) -> Command:
     return command
 
 
-def app() -> typer.Typer:
-    """The whole command line."""
+def app(named: str | None = None) -> typer.Typer:
+    """The command line: whole, or with just what the command `named` needs."""
     root = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
@@ -204,7 +210,7 @@ def app() -> typer.Typer:
         help="Keeps people's Outlook calendars in step with the work that business systems plan for them.",
         epilog="Every option is also an environment variable, named beside it. Secrets come from the environment only.",
     )
-    commands = [*_KERNEL, *_registered()]
+    commands = _commands(named)
     for command in commands:
         command.register(root)
 
@@ -265,4 +271,4 @@ def _run_app(root: typer.Typer) -> None:
 
 def main() -> None:
     """Entry point of the `calbus` program."""
-    _run_app(app())
+    _run_app(app(sys.argv[1] if len(sys.argv) > 1 else None))

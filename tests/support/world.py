@@ -66,6 +66,7 @@ class World:
         self.producer = producer
         self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
         self.outcome_ids: list[str] = []
+        self.admin_ports: dict[int, int] = {}
         self.dead_letters: list[tuple[DeadLetter, Any]] = []
 
     def environment(self, **overrides: Any) -> dict[str, str]:
@@ -112,8 +113,12 @@ class World:
     async def process(self, service: str, **overrides: Any) -> AsyncIterator[asyncio.subprocess.Process]:
         """A service in a process of its own, which a test may kill; killed at the end if it is still there."""
         port = _free_port()
+        stderr = overrides.pop("stderr", None)
         environment = {**os.environ, **self.environment(admin_port=port, **overrides)}
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", f"services.{service}", env=environment)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", f"services.{service}", env=environment, stderr=stderr
+        )
+        self.admin_ports[process.pid] = port
         try:
             await until(lambda: _ready(port), f"{service} to be ready")
             yield process
