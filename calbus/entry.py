@@ -135,8 +135,17 @@ class Entry:
 
     @property
     def target(self) -> Place | None:
-        """The mailbox in which the next step happens: where the event is, before where it should be."""
-        return self.applied.place if self.applied.may_exist else self.desired.place
+        """The mailbox in which the next step happens; None if the entry never had one."""
+        return target_of(self.desired.place, self.applied.place, may_exist=self.applied.may_exist)
+
+
+def target_of(desired: Place | None, applied: Place | None, *, may_exist: bool) -> Place | None:
+    """Where the event is, before where it should be; where it was, if it should be nowhere.
+
+    The last matters when a writer dies between removing an event and noticing that a newer plan wants it removed too:
+    somebody must be woken to say so.
+    """
+    return applied if may_exist else desired or applied
 
 
 def entry_id_of(item: ItemKey, assignee: str) -> UUID:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ssl import create_default_context
 from typing import Any
@@ -13,6 +12,7 @@ import aiohttp
 import orjson
 
 from calbus.graph.auth import TokenRefusedError, Tokens
+from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope, fault_of
 from calbus.settings import GraphSettings
 from calbus.telemetry import GRAPH_FAULTS, GRAPH_REQUESTS, GRAPH_SECONDS, log
@@ -20,26 +20,6 @@ from schemas.reasons import Reason
 
 BATCH_MAX_REQUESTS = 20
 CONNECTIONS_MAX = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request; `path` begins with a slash, its parts percent-encoded. `operation` is for metrics."""
-
-    operation: str
-    method: str
-    path: str
-    headers: dict[str, str] = field(default_factory=dict)
-    body: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """An answer. `fault` is None if the request did its work; `body` is None where Graph sends none."""
-
-    status: int
-    body: Any
-    fault: Fault | None
 
 
 class GraphClient:

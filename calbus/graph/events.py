@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from tzlocal.windows_tz import tz_win, win_tz
 
 from calbus.entry import Content, Place
-from calbus.graph.client import Request
+from calbus.graph.calls import Request
 
 # Marks an event as ours and says which entry it is. Only a hint: a copy that the user makes bears it too.
 MARKER = "String {6d9f6c1e-2f0b-4f0e-8f43-5d7f0a3e9b11} Name CalbusEntry"

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place
+from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place, target_of
 from calbus.store.connection import Connection
 from schemas.items import Kind
 from schemas.reasons import Reason
@@ -196,7 +196,7 @@ async def sweep(pool: asyncpg.Pool, *, now: datetime, again_at: datetime, limit:
 
 async def count_owed(pool: asyncpg.Pool) -> int:
     """How many entries still owe the outcome of their newest plan."""
-    return int(await pool.fetchval("SELECT count(*) FROM entry WHERE owed"))
+    return int(await pool.fetchval("SELECT count(*) FROM entry WHERE due_at IS NOT NULL AND owed"))
 
 
 def _entry(row: asyncpg.Record) -> Entry:
@@ -231,9 +231,11 @@ def _place(directory: str | None, mailbox: str | None) -> Place | None:
 
 
 def _target(row: asyncpg.Record) -> Place | None:
-    if row["event_id"] is not None or row["in_doubt"]:
-        return _place(row["applied_directory"], row["applied_mailbox"])
-    return _place(row["directory"], row["mailbox"])
+    return target_of(
+        _place(row["directory"], row["mailbox"]),
+        _place(row["applied_directory"], row["applied_mailbox"]),
+        may_exist=row["event_id"] is not None or row["in_doubt"],
+    )
 
 
 def _desired_row(planned: Planned) -> tuple[object, ...]:

@@ -31,6 +31,7 @@ from services.writer.sweeper import Sweeper
 GROUP = "writer"
 POLL_MS = 500
 POLL_MAX_RECORDS = 2_000
+SHOW_INTERVAL_S = 5.0
 
 
 async def serve(settings: WriterSettings) -> None:
@@ -97,6 +98,7 @@ async def serve(settings: WriterSettings) -> None:
                 tasks.create_task(dispatcher.run())
                 tasks.create_task(_consume(reader, dispatcher, pulse))
                 tasks.create_task(_commit(reader, dispatcher))
+                tasks.create_task(_show(dispatcher))
         finally:
             await dispatcher.drain(settings.writer_drain_s)
             await dispatcher.abandon()
@@ -119,6 +121,12 @@ async def _commit(reader: AIOKafkaConsumer, dispatcher: Dispatcher) -> None:
     while True:
         await asyncio.sleep(COMMIT_INTERVAL_S)
         await dispatcher.commit(reader)
+
+
+async def _show(dispatcher: Dispatcher) -> None:
+    while True:
+        dispatcher.show()
+        await asyncio.sleep(SHOW_INTERVAL_S)
 
 
 def _policy(settings: WriterSettings) -> RetryPolicy:

@@ -89,7 +89,6 @@ class Dispatcher:
                 call = asyncio.create_task(self._call(jobs))
                 self._calls.add(call)
                 call.add_done_callback(self._call_over)
-            self._show()
             await self._wait()
 
     async def _wait(self) -> None:
@@ -183,7 +182,8 @@ class Dispatcher:
         else:
             self._offsets.committed(offsets)
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Set the gauges. Takes time for every lane: not for each job."""
         LANE_QUEUE.set(self._lanes.queued)
         for state, count in self._lanes.counts(time.monotonic()).items():
             LANES.labels(state).set(count)

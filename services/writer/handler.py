@@ -11,7 +11,8 @@ from uuid import UUID
 import asyncpg
 
 from calbus.entry import Entry, Intent, Place
-from calbus.graph.client import BATCH_MAX_REQUESTS, GraphClient, Request, Response
+from calbus.graph.calls import Request, Response
+from calbus.graph.client import BATCH_MAX_REQUESTS, GraphClient
 from calbus.graph.errors import Fault, Scope
 from calbus.outage import Dependency
 from calbus.outcomes import ending_without_writing, outcome

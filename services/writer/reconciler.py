@@ -10,7 +10,7 @@ from typing import Any
 
 from calbus.entry import Applied, Content, Entry, Intent, transaction_id_of
 from calbus.graph import events
-from calbus.graph.client import Request, Response
+from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault
 from schemas.reasons import Reason
 

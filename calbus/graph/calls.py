@@ -1,0 +1,26 @@
+"""A call to Graph and its answer, as values."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from calbus.graph.errors import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; `path` begins with a slash, its parts percent-encoded. `operation` is for metrics."""
+
+    operation: str
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer. `fault` is None if the request did its work; `body` is None where Graph sends none."""
+
+    status: int
+    body: Any
+    fault: Fault | None
