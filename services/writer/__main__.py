@@ -21,7 +21,7 @@ from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
 from schemas.events import Topic
-from services.writer.dispatcher import COMMIT_INTERVAL_S, Dispatcher, HandOver
+from services.writer.dispatcher import COMMIT_INTERVAL_S, Dispatcher, HandOver, LaneRests
 from services.writer.handler import Handler
 from services.writer.lanes import LaneLimits, Lanes
 from services.writer.retries import Backoff, RetryPolicy
@@ -52,15 +52,12 @@ async def serve(settings: WriterSettings) -> None:
         async def send_elsewhere(due: list[Due]) -> None:
             await broker.insist(lambda: send_wakeups(sender, commands, due))
 
+        lanes = Lanes(_limits(settings))
+        rests = LaneRests(lanes)
         dispatcher = Dispatcher(
-            Lanes(
-                LaneLimits(
-                    settings.writer_lane_max_in_flight,
-                    settings.writer_lane_max_requests_per_10_min,
-                    settings.writer_lane_max_entries,
-                )
-            ),
-            Handler(pool, graph, _policy(settings), postgres=database),
+            lanes,
+            rests,
+            Handler(pool, graph, _policy(settings), rests, postgres=database),
             max_calls=settings.writer_max_calls,
             max_entries=settings.writer_max_entries,
             postpone=postpone,
@@ -127,6 +124,14 @@ async def _show(dispatcher: Dispatcher) -> None:
     while True:
         dispatcher.show()
         await asyncio.sleep(SHOW_INTERVAL_S)
+
+
+def _limits(settings: WriterSettings) -> LaneLimits:
+    return LaneLimits(
+        settings.writer_lane_max_in_flight,
+        settings.writer_lane_max_requests_per_10_min,
+        settings.writer_lane_max_entries,
+    )
 
 
 def _policy(settings: WriterSettings) -> RetryPolicy:

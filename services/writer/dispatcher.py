@@ -27,12 +27,34 @@ SHED_MAX_ENTRIES = 1_000
 OVERFLOW_S = 5.0
 
 
+class LaneRests:
+    """What a handler learns of throttling, put into the lanes at once."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._shed: list[tuple[float, list[Job]]] = []
+
+    def begin(self, lane: str, wait_s: float) -> None:
+        """Park the lane; what waited in it is given out by `take_shed`."""
+        self._shed.append((wait_s, self._lanes.park(lane, time.monotonic() + wait_s)))
+
+    def left_s(self, lane: str) -> float:
+        """Seconds until the lane is no longer parked."""
+        return max(self._lanes.rests_until_s(lane) - time.monotonic(), 0.0)
+
+    def take_shed(self) -> list[tuple[float, list[Job]]]:
+        """What parking turned out since the last time, and for how long."""
+        shed, self._shed = self._shed, []
+        return shed
+
+
 class Dispatcher:
     """One writer's work in hand."""
 
     def __init__(
         self,
         lanes: Lanes,
+        rests: LaneRests,
         handler: Handler,
         *,
         max_calls: int,
@@ -42,6 +64,7 @@ class Dispatcher:
         settled: Callable[[], None],
     ) -> None:
         self._lanes = lanes
+        self._rests = rests
         self._handler = handler
         self._max_calls = max_calls
         self._max_entries = max_entries
@@ -124,16 +147,14 @@ class Dispatcher:
 
     async def _finish(self, reports: list[Report]) -> None:
         now_s = time.monotonic()
-        shed: list[tuple[float, list[Job]]] = []
         for report in reports:
             self._lanes.done(report.job, now_s, requests=report.requests)
             if report.park_s is not None:
-                parked = self._lanes.park(report.job.lane, now_s + report.park_s)
-                shed.append((report.park_s, parked))
+                self._rests.begin(report.job.lane, report.park_s)
         for report in reports:
             if not (report.again and self._accepting and self._lanes.offer(report.job, now_s)):
                 self._finished(report.job)
-        for wait_s, jobs in shed:
+        for wait_s, jobs in self._rests.take_shed():
             await self._shed(jobs, wait_s)
 
     async def _shed(self, jobs: list[Job], wait_s: float) -> None:

@@ -6,6 +6,7 @@ The decisions stand in reconciler.py and retries.py; here is the order of effect
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
 import asyncpg
@@ -62,13 +63,26 @@ class _Work:
     over: bool = False
 
 
+class Rests(Protocol):
+    """Which mailboxes rest, known at once to all batches under way: a call inside a Retry-After counts against us."""
+
+    def begin(self, lane: str, wait_s: float) -> None:
+        """Microsoft asked to leave this mailbox alone for so long."""
+
+    def left_s(self, lane: str) -> float:
+        """How much of it is left; 0 if the mailbox may be called."""
+
+
 class Handler:
     """Carries out jobs. Several batches may be under way, never two with the same entry."""
 
-    def __init__(self, pool: asyncpg.Pool, graph: GraphClient, policy: RetryPolicy, *, postgres: Dependency) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, graph: GraphClient, policy: RetryPolicy, rests: Rests, *, postgres: Dependency
+    ) -> None:
         self._pool = pool
         self._graph = graph
         self._policy = policy
+        self._rests = rests
         self._postgres = postgres
 
     async def handle(self, jobs: list[Job]) -> list[Report]:
@@ -95,6 +109,9 @@ class Handler:
 
     async def _carry_out(self, works: list[_Work]) -> None:
         for _ in range(STEPS_MAX):
+            for work in works:
+                if not work.over and (left_s := self._rests.left_s(work.job.lane)):
+                    work.retry_after_s, work.over = left_s, True
             steps = [(work, next_step(work.entry)) for work in works if not work.over]
             due = [(work, step) for work, step in steps if step is not Step.NOTHING]
             if not due:
@@ -132,6 +149,8 @@ class Handler:
                 work.retry_after_s, work.over = 0.0, True
             return
         work.fault, work.over = after.fault, True
+        if after.fault.reason is Reason.THROTTLED:
+            self._rests.begin(work.job.lane, after.fault.retry_after_s or 0.0)
         attempts = work.loaded.attempts
         spread = _spread(work.entry.entry_id, attempts)
         decision = decide_retry(after.fault, step, attempts, self._policy, spread=spread, reload=after.reload)
