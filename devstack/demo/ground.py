@@ -1,0 +1,146 @@
+"""The ground to stand on: a migrated database, topics, the directories in the simulator, the settings for services.
+
+Engines that a setting named are others' too: there the demonstration takes a database and topics of its own, and
+removes them at the end.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
+
+from calbus.bus.kafka import topic_name
+from calbus.bus.topics import create_topics
+from calbus.settings import PREFIX, KafkaSettings, SecurityProtocol, load
+from calbus.store.migrate import migrate
+from devstack.demo.recording import Directory, directories
+from devstack.engine import GivenEngine
+from devstack.stack import Stack
+from schemas.events import Topic
+from simulator.client import App, SimulatorAdmin
+
+CLIENT_ID = "2b6f0d8e-6a55-4b0f-9d4c-0c1d7a3e5f10"
+PARTITIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the services, the publisher and the witnesses share. `variables` are calbus's settings."""
+
+    kafka: KafkaSettings
+    dsn: str
+    variables: dict[str, str]
+    office: SimulatorAdmin
+    directories: list[Directory]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of a service. What this shell sets as `CALBUS_…` is meant for another deployment."""
+        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return {**others, **self.variables, "CALBUS_LOG_FORMAT": "console"}
+
+    def topic(self, topic: Topic) -> str:
+        """A topic's full name."""
+        return topic_name(self.kafka, topic)
+
+
+@asynccontextmanager
+async def prepared(stack: Stack) -> AsyncIterator[Ground]:
+    """Everything in place for the services to start; what was put into given engines is removed at the end."""
+    name = f"calbus_demo_{secrets.token_hex(4)}"
+    secret = secrets.token_hex(16)
+    kafka = load(
+        KafkaSettings,
+        kafka_bootstrap=stack.kafka.bootstrap,
+        # The stack reaches its broker, started or given, without encryption.
+        kafka_security_protocol=SecurityProtocol.PLAINTEXT,
+        kafka_partitions=PARTITIONS,
+        kafka_replication_factor=-1,
+        topic_prefix=name if isinstance(stack.kafka, GivenEngine) else "calbus",
+    )
+    async with (
+        _database(stack, name) as dsn,
+        _topics(stack, kafka),
+        SimulatorAdmin.connect(stack.simulator.http_url) as office,
+    ):
+        known = directories()
+        await asyncio.gather(*(_put(office, directory, secret) for directory in known))
+        variables = {
+            **stack.environment(),
+            "CALBUS_POSTGRES_DSN": dsn,
+            "CALBUS_TOPIC_PREFIX": kafka.topic_prefix,
+            "CALBUS_KAFKA_PARTITIONS": str(PARTITIONS),
+            "CALBUS_CLIENT_ID": CLIENT_ID,
+            "CALBUS_CLIENT_SECRET": secret,
+        }
+        yield Ground(kafka, dsn, variables, office, known)
+
+
+async def _put(office: SimulatorAdmin, directory: Directory, secret: str) -> None:
+    app = App(CLIENT_ID, secret=secret, roles=("Calendars.ReadWrite",))
+    await office.put_tenant(directory.id, apps=[app], domain=directory.domain)
+    for address, name in directory.users.items():
+        await office.put_user(directory.id, address, display_name=name, time_zone=directory.time_zone)
+
+
+@asynccontextmanager
+async def _database(stack: Stack, name: str) -> AsyncIterator[str]:
+    given = isinstance(stack.postgres, GivenEngine)
+    dsn = stack.postgres.dsn
+    if given:
+        await _execute(dsn, f"CREATE DATABASE {name}")
+        dsn = _with_database(dsn, name)
+    try:
+        await _migrate(dsn)
+        yield dsn
+    finally:
+        if given:
+            await _execute(stack.postgres.dsn, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _with_database(dsn: str, name: str) -> str:
+    """The same server's address with another database."""
+    head, question_mark, query = dsn.partition("?")
+    scheme, _, rest = head.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/{name}{question_mark}{query}"
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _migrate(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def _topics(stack: Stack, kafka: KafkaSettings) -> AsyncIterator[None]:
+    created = await create_topics(kafka)
+    try:
+        yield
+    finally:
+        if isinstance(stack.kafka, GivenEngine):
+            await _remove(kafka, created)
+
+
+async def _remove(kafka: KafkaSettings, topics: list[str]) -> None:
+    # The consumer groups stay: empty ones expire by themselves.
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.kafka_bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics(topics)
+    finally:
+        await admin.close()
