@@ -154,7 +154,7 @@ def _name_faults(settings: type[Settings], error: ValidationError) -> str:
         name = str(fault["loc"][0]) if fault["loc"] else ""
         field = settings.model_fields.get(name)
         about = " ".join((field.description or "").split()) if field else ""
-        wrong = _WRONG.get(fault["type"], f"is wrong: {fault['msg']}")
+        wrong = _WRONG.get(fault["type"], f"is wrong: {fault['msg'].removeprefix('Value error, ')}")
         lines.append(f"{PREFIX}{name.upper()} {wrong}. It is for: {about}")
     return "\n".join(lines)
 

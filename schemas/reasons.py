@@ -30,7 +30,7 @@ class Reason(StrEnum):
     WRITTEN = "written"
     UNCHANGED = "unchanged"
 
-    # The revision ended before it was written.
+    # The revision ended before it was known to be in the calendar, though it may have stood there for a moment.
     NEWER_REVISION = "newer_revision"
     SETTINGS_CHANGED = "settings_changed"
 
@@ -104,8 +104,10 @@ _E = Explanation
 EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.WRITTEN: _E(_N, "The calendar shows this revision."),
     Reason.UNCHANGED: _E(_N, "The calendar already showed what this revision asks for."),
-    Reason.NEWER_REVISION: _E(_N, "A newer revision arrived before this one was written."),
-    Reason.SETTINGS_CHANGED: _E(_N, "A setting changed what this revision means before it was written."),
+    Reason.NEWER_REVISION: _E(_N, "A newer revision arrived before this one was known to be in the calendar."),
+    Reason.SETTINGS_CHANGED: _E(
+        _N, "A setting changed what this revision means before it was known to be in the calendar."
+    ),
     Reason.NO_START: _E(_U, "The item has no start, so it stands in no calendar.", "Plan the item: give it a start."),
     Reason.UNASSIGNED: _E(_N, "The item is no longer assigned to this user."),
     Reason.DELETED: _E(_N, "The item was deleted in the source system."),

@@ -20,7 +20,7 @@ class Ending(StrEnum):
     APPLIED = "applied"
     """The calendar shows it."""
     SUPERSEDED = "superseded"
-    """Something newer took its place before it was written."""
+    """Something newer took its place before it was known to be in the calendar, where it may have stood briefly."""
     WITHDRAWN = "withdrawn"
     """By plan it does not stand in this calendar: nothing was written, or what was there is gone."""
     REFUSED = "refused"

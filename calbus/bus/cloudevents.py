@@ -107,7 +107,10 @@ def _validated(event_type: EventType, data: bytes) -> Model:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         if faults[0]["type"] == "json_invalid":
             raise UnreadableError(Reason.INVALID_JSON, "the data is not JSON") from None
-        named = [f"{'.'.join(map(str, fault['loc'])) or 'item'}: {fault['msg']}" for fault in faults[:FAULTS_NAMED_MAX]]
+        named = [
+            f"{'.'.join(map(str, fault['loc'])) or 'item'}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in faults[:FAULTS_NAMED_MAX]
+        ]
         if len(faults) > FAULTS_NAMED_MAX:
             named.append(f"and {len(faults) - FAULTS_NAMED_MAX} more")
         raise UnreadableError(Reason.INVALID_DATA, "; ".join(named)) from None
