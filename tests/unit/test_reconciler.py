@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given, note, settings
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
 from calbus.entry import (
@@ -485,6 +485,7 @@ def test_while_the_entry_is_on_hold_nothing_is_asked_of_the_calendar(moves: list
 
 
 @given(st.lists(moves, min_size=10, max_size=30), st.booleans())
+@example(["plan elsewhere", "look", "crash", "plan", "look", "step", "step"], False)
 def test_no_event_is_created_without_a_durable_mark(moves: list[str], forgets: bool) -> None:
     world = World(forgets=forgets)
 
