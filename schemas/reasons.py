@@ -67,6 +67,7 @@ class Reason(StrEnum):
     APP_NOT_IN_DIRECTORY = "app_not_in_directory"
     APP_DISABLED = "app_disabled"
     CONSENT_MISSING = "consent_missing"
+    CONDITIONAL_ACCESS = "conditional_access"
     CREDENTIAL_WRONG = "credential_wrong"
     CREDENTIAL_EXPIRED = "credential_expired"
     ENTRA_UNAVAILABLE = "entra_unavailable"
@@ -175,6 +176,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.CONSENT_MISSING: _E(
         _A, "The organisation has not consented to what calbus asks for.", "Open the admin-consent link."
+    ),
+    Reason.CONDITIONAL_ACCESS: _E(
+        _A,
+        "The organisation's conditional access keeps calbus out.",
+        "Let calbus's application through in the conditional access policies.",
     ),
     Reason.CREDENTIAL_WRONG: _E(
         _O,

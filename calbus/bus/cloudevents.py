@@ -85,7 +85,10 @@ def _structured(content_type: str, value: bytes | None) -> tuple[dict[str, str],
         except ValueError:
             raise UnreadableError(Reason.NOT_A_CLOUDEVENT, "data_base64 is not Base64") from None
     data = envelope.get("data")
-    return attributes, orjson.dumps(data) if data is not None else b""
+    try:
+        return attributes, orjson.dumps(data) if data is not None else b""
+    except orjson.JSONEncodeError:  # orjson writes less deeply nested data than it reads
+        raise UnreadableError(Reason.INVALID_JSON, "the data is nested too deeply") from None
 
 
 def _known_type(attributes: dict[str, str]) -> EventType:

@@ -58,7 +58,7 @@ def _message(number: int, line: bytes) -> Message:
         if unchecked:
             return EVENT_TYPES[envelope["type"]].topic, str(envelope["id"]).encode(), orjson.dumps(envelope)
         event = decode(HEADERS, line)
-    except (orjson.JSONDecodeError, KeyError):
+    except (orjson.JSONDecodeError, KeyError, TypeError):
         raise PublishError(f"line {number} is not a CloudEvent in JSON") from None
     except UnreadableError as error:
         raise PublishError(f"line {number}: {error.reason}: {error.detail}") from None

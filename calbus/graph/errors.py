@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from math import isnan
 from typing import Any
 
 from schemas.reasons import Reason
@@ -43,9 +44,9 @@ _MAILBOX_404 = {
     "errorinvaliduser": Reason.MAILBOX_UNKNOWN,
     "resourcenotfound": Reason.MAILBOX_UNKNOWN,
     "request_resourcenotfound": Reason.MAILBOX_UNKNOWN,
-    "mailboxnotenabledforrestapi": Reason.MAILBOX_NOT_IN_CLOUD,
-    "mailboxnothostedinexchangeonline": Reason.MAILBOX_NOT_IN_CLOUD,
 }
+# Under which status the second comes is not known; what it says is.
+_NOT_IN_CLOUD = frozenset(("mailboxnotenabledforrestapi", "mailboxnothostedinexchangeonline"))
 # Said of the store or of the moment, never of what was asked, whatever the status.
 _PASSING = frozenset(
     (
@@ -66,7 +67,7 @@ _RAOP = "[raop]"
 
 def fault_of(status: int, headers: dict[str, str], body: Any, *, now: datetime) -> Fault | None:
     """Read an answer; None if the call did its work. Header names are in lower case."""
-    if status < 400:
+    if 200 <= status < 300:
         return None
     return replace(_fault(status, headers, body, now), request_id=headers.get("request-id", ""))
 
@@ -78,7 +79,7 @@ def _fault(status: int, headers: dict[str, str], body: Any, now: datetime) -> Fa
     if status == _THROTTLED_STATUS:
         wait_s = RETRY_AFTER_DEFAULT_S if retry_after_s is None else retry_after_s
         return Fault(Reason.THROTTLED, Scope.MAILBOX, wait_s, code=code)
-    if status >= 500:
+    if status >= 500 or status < 400:  # the latter is no answer of Graph's
         # Seen: a 503 that answers a write which was applied. Only a read says which.
         return Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, retry_after_s, may_be_applied=True, code=code)
     if named in _PASSING:
@@ -87,6 +88,8 @@ def _fault(status: int, headers: dict[str, str], body: Any, now: datetime) -> Fa
 
 
 def _refusal(status: int, named: str, message: str, code: str) -> Fault:
+    if named in _NOT_IN_CLOUD:
+        return Fault(Reason.MAILBOX_NOT_IN_CLOUD, Scope.MAILBOX, code=code)
     match status:
         case 401:
             return Fault(Reason.TOKEN_REJECTED, Scope.MAILBOX, code=code)
@@ -126,10 +129,10 @@ def retry_after(header: str | None, now: datetime) -> float | None:
     except ValueError:
         try:
             until = parsedate_to_datetime(header)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         wait_s = (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds()
-    return min(max(wait_s, 0.0), RETRY_AFTER_MAX_S)
+    return None if isnan(wait_s) else min(max(wait_s, 0.0), RETRY_AFTER_MAX_S)
 
 
 # By the number that Entra puts into `error_codes`. https://learn.microsoft.com/entra/identity-platform/reference-error-codes
@@ -146,6 +149,10 @@ _AADSTS = {
     7000218: Reason.CREDENTIAL_WRONG,
     700027: Reason.CREDENTIAL_WRONG,
     7000222: Reason.CREDENTIAL_EXPIRED,
+    53000: Reason.CONDITIONAL_ACCESS,
+    53001: Reason.CONDITIONAL_ACCESS,
+    53002: Reason.CONDITIONAL_ACCESS,
+    53003: Reason.CONDITIONAL_ACCESS,
 }
 # Microsoft advises to react to `error` where the number is not known.
 _OAUTH = {
@@ -153,6 +160,7 @@ _OAUTH = {
     "unauthorized_client": Reason.APP_NOT_IN_DIRECTORY,
     "consent_required": Reason.CONSENT_MISSING,
     "invalid_grant": Reason.CONSENT_MISSING,
+    "interaction_required": Reason.CONDITIONAL_ACCESS,
 }
 
 

@@ -31,9 +31,9 @@ def update(place: Place, event_id: str, etag: str, content: Content) -> Request:
     return Request("update", "PATCH", _event(place, event_id), {**IMMUTABLE, "If-Match": etag}, event_of(content))
 
 
-def delete(place: Place, event_id: str) -> Request:
-    """Delete the event. It has no attendees, so that nobody is sent a cancellation."""
-    return Request("delete", "DELETE", _event(place, event_id), IMMUTABLE)
+def delete(place: Place, event_id: str, etag: str) -> Request:
+    """Delete the event, unless it was changed since `etag`. It has no attendees: nobody is sent a cancellation."""
+    return Request("delete", "DELETE", _event(place, event_id), {**IMMUTABLE, "If-Match": etag})
 
 
 def read(place: Place, event_id: str) -> Request:

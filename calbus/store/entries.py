@@ -42,17 +42,24 @@ ON CONFLICT (entry_id) DO UPDATE SET
     published_at = excluded.published_at, attempts = 0, last_error = NULL, changed_at = now()
 """
 
-# A create leaves its trace before it happens: whoever finds `in_doubt` later asks the calendar first. The row is
-# given as it was before the mark, so that the one who set it knows that nothing was sent yet.
+# A write leaves its trace before it happens: whoever finds `in_doubt` later asks the calendar first, and whoever finds
+# no hash believes nothing of what stands there. The row is given as it was before the mark, so that the one who set it
+# knows that nothing was sent yet.
 _LOAD_FOR_WORK = f"""
 WITH locked AS (
     SELECT e.* FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
 ), marked AS (
     UPDATE entry e
-    SET in_doubt = true, applied_directory = e.directory, applied_mailbox = e.mailbox,
-        write_version = e.write_version + 1
+    SET in_doubt = l.event_id IS NULL, applied_hash = NULL, write_version = e.write_version + 1,
+        applied_directory = CASE WHEN l.event_id IS NULL THEN l.directory ELSE l.applied_directory END,
+        applied_mailbox = CASE WHEN l.event_id IS NULL THEN l.mailbox ELSE l.applied_mailbox END
     FROM locked l
-    WHERE e.entry_id = l.entry_id AND l.intent = 'present' AND l.event_id IS NULL AND NOT l.in_doubt
+    WHERE e.entry_id = l.entry_id AND NOT l.in_doubt AND CASE
+        WHEN l.event_id IS NULL THEN l.intent = 'present'
+        WHEN l.applied_hash IS NULL OR l.intent = 'hold' THEN false
+        ELSE (l.intent, l.applied_directory, l.applied_mailbox, l.applied_hash)
+             IS DISTINCT FROM ('present', l.directory, l.mailbox, l.content_hash)
+    END
     RETURNING e.entry_id, e.write_version
 )
 SELECT {_COLUMNS}, coalesce(m.write_version, e.write_version) AS write_version, e.attempts, e.published_at
@@ -81,6 +88,20 @@ UPDATE entry e SET
 FROM results r JOIN locked l USING (entry_id)
 WHERE e.entry_id = r.entry_id AND e.write_version = r.write_version
 RETURNING e.entry_id, e.plan, e.plan = r.plan AS current
+"""
+
+# What an overtaken writer wrote all the same: somebody must look at what stands there now.
+_DISTURB = """
+WITH locked AS (
+    SELECT e.entry_id FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
+)
+UPDATE entry e SET
+    applied_hash = NULL, etag = NULL, in_doubt = e.in_doubt OR e.event_id IS NULL,
+    applied_directory = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.directory ELSE e.applied_directory END,
+    applied_mailbox = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.mailbox ELSE e.applied_mailbox END,
+    write_version = e.write_version + 1, due_at = now()
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS d (entry_id, directory, mailbox) JOIN locked USING (entry_id)
+WHERE e.entry_id = d.entry_id
 """
 
 _POSTPONE = """
@@ -181,6 +202,17 @@ async def record(connection: Connection, results: list[Result]) -> dict[UUID, bo
     rows = [_result_row(result) for result in results]
     recorded = await connection.fetch(_RECORD, *_transpose(rows, _RECORD_WIDTH))
     return {row["entry_id"]: row["current"] for row in recorded}
+
+
+async def disturb(connection: Connection, written: list[tuple[UUID, Place]]) -> None:
+    """Note that a writer whose result no longer counts has written in these places: what is known of them is void."""
+    if written:
+        await connection.execute(
+            _DISTURB,
+            [entry_id for entry_id, _ in written],
+            [place.directory for _, place in written],
+            [place.mailbox for _, place in written],
+        )
 
 
 async def postpone(pool: asyncpg.Pool, entry_ids: list[UUID], until: datetime) -> None:

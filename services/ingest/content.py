@@ -28,8 +28,8 @@ def content_of(
     default_minutes = (project and project.default_duration_minutes) or tenant.default_duration_minutes
     slot = slot_of(item, start, tenant.time_zone, default_minutes)
     return Content(
-        subject=_shorten(f"{ICONS[item.status]} {item.title}", SUBJECT_MAX_CHARACTERS),
-        body=_shorten(_body(item), BODY_MAX_CHARACTERS),
+        subject=_shorten(f"{ICONS[item.status]} {' '.join(item.title.split())}", SUBJECT_MAX_CHARACTERS),
+        body=_body(item),
         start=slot.start,
         end=slot.end,
         time_zone=slot.time_zone,
@@ -43,9 +43,15 @@ def content_of(
     )
 
 
+_GAP = "\n\n"
+
+
 def _body(item: ItemUpserted) -> str:
+    """The description is what gives way: without client and link nobody knows what the entry is about."""
     client = item.client.name if isinstance(item, ContactUpserted) and item.client else ""
-    return "\n\n".join(part for part in (client, item.description, item.link or "") if part)
+    link = item.link or ""
+    room = BODY_MAX_CHARACTERS - sum(len(part) + len(_GAP) for part in (client, link) if part)
+    return _GAP.join(part for part in (client, _shorten(item.description, room), link) if part)
 
 
 def _shorten(text: str, limit: int) -> str:

@@ -135,7 +135,7 @@ def _plan_item(
         before = entries.get(assignee)
         decision = decide(stored.item, assignee, _switches(key, stored, assignee, settings))
         desired = _desired(before, decision, stored.revision)
-        if before is not None and not new_revision and _same(before.desired, desired):
+        if before is not None and not new_revision and (_same(before.desired, desired) or _left(before, desired)):
             continue
         if before is not None and before.owed:
             cause = Reason.NEWER_REVISION if new_revision else Reason.SETTINGS_CHANGED
@@ -189,6 +189,11 @@ def _desired(before: Entry | None, decision: Decision, revision: int) -> Desired
         content=content,
         content_hash=content_hash_of(content) if content else None,
     )
+
+
+def _left(before: Entry, after: Desired) -> bool:
+    """Whether the item had left this calendar and still has: no later revision, nor its deletion, is news there."""
+    return before.desired.reason is Reason.UNASSIGNED and after.intent is before.desired.intent
 
 
 def _same(before: Desired, after: Desired) -> bool:

@@ -35,10 +35,14 @@ def slot_of(item: ItemUpserted, start: datetime | date, tenant_zone: str, defaul
     if end <= begin:
         end = begin + timedelta(minutes=default_minutes)
     local_begin, local_end = begin.astimezone(zone), end.astimezone(zone)
-    if local_begin.fold or local_end.fold:
-        # The second pass through a repeated hour cannot be said in wall-clock time, which is all that Graph takes.
+    if _happens_twice(local_begin) or _happens_twice(local_end):
+        # Which of the two is meant cannot be said in wall-clock time, which is all that Graph takes.
         return Slot(begin.replace(tzinfo=None), end.replace(tzinfo=None), "UTC")
     return Slot(local_begin.replace(tzinfo=None), local_end.replace(tzinfo=None), zone_name)
+
+
+def _happens_twice(moment: datetime) -> bool:
+    return moment.replace(fold=0).utcoffset() != moment.replace(fold=1).utcoffset()
 
 
 def _instant(moment: datetime | date, zone: ZoneInfo) -> datetime:
@@ -56,7 +60,7 @@ def _whole_days(item: ItemUpserted, start: datetime | date, zone_name: str) -> S
         # A time of day means that this day is taken too; a bare date, or midnight, is exclusive.
         after = end.date() + timedelta(days=1 if end.time() > time() else 0)
     else:
-        after = first + max(item.duration or timedelta(), timedelta(days=1)) + _PART_OF_A_DAY
+        after = first + (max(item.duration or timedelta(), timedelta(days=1)) + _PART_OF_A_DAY)
     after = max(after, first + timedelta(days=1))
     return Slot(datetime.combine(first, time()), datetime.combine(after, time()), zone_name)
 

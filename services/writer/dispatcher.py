@@ -116,10 +116,9 @@ class Dispatcher:
 
     async def _wait(self) -> None:
         next_at_s = self._lanes.next_at_s()
-        # Only a call that ends makes room when all are in flight.
         wait_s = None if next_at_s is None else max(next_at_s - time.monotonic(), 0.001)
-        if len(self._calls) >= self._max_calls:
-            wait_s = None
+        if len(self._calls) >= self._max_calls or not self._accepting:
+            wait_s = None  # only a call that ends makes room, only an assignment makes work
         try:
             await asyncio.wait_for(self._changed.wait(), wait_s)
         except TimeoutError:

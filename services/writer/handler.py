@@ -30,6 +30,7 @@ from services.writer.retries import GiveUp, RetryPolicy, decide_retry
 STEPS_MAX = 4
 # Few requests go alone and side by side: a batch answers only when its slowest item does.
 SINGLES_MAX = 4
+_WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class _Work:
     entry: Entry
     requests: int = 0
     wrote: bool = False
-    searched: bool = False
+    written_in: Place | None = None
+    repeat: Fault | None = None
     fault: Fault | None = None
     failed: Reason | None = None
     retry_after_s: float | None = None
@@ -139,18 +141,19 @@ class Handler:
         return [responses[index] for index in range(len(requests))]
 
     def _take_answer(self, work: _Work, step: Step, response: Response) -> None:
-        after = advance(work.entry, step, response, searched=work.searched)
+        place = _place(work)
+        after = advance(work.entry, step, response, repeat=work.repeat)
+        if step in _WRITING and (response.fault is None or response.fault.may_be_applied):
+            work.written_in = place
         work.entry = after.entry
         work.requests += 1
-        work.searched = step is Step.FIND
-        work.wrote = work.wrote or (after.fault is None and step in (Step.CREATE, Step.UPDATE, Step.DELETE))
+        work.repeat = response.fault if step is Step.CREATE else None
+        work.wrote = work.wrote or (response.fault is None and step in _WRITING)
         if after.fault is None:
             if after.reload:
                 work.retry_after_s, work.over = 0.0, True
             return
         work.fault, work.over = after.fault, True
-        if after.fault.reason is Reason.THROTTLED:
-            self._rests.begin(work.job.lane, after.fault.retry_after_s or 0.0)
         attempts = work.loaded.attempts
         spread = _spread(work.entry.entry_id, attempts)
         decision = decide_retry(after.fault, step, attempts, self._policy, spread=spread, reload=after.reload)
@@ -159,6 +162,8 @@ class Handler:
             work.entry = replace(work.entry, applied=replace(work.entry.applied, in_doubt=False))
         else:
             work.retry_after_s = decision.after_s
+            if after.fault.reason is Reason.THROTTLED:
+                self._rests.begin(work.job.lane, decision.after_s)
         log.info(
             "graph fault",
             entry_id=str(work.entry.entry_id),
@@ -177,6 +182,12 @@ class Handler:
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection, connection.transaction():
             recorded = await entries.record(connection, [_result(work, now) for work in works])
+            overtaken = [
+                (work.entry.entry_id, work.written_in)
+                for work in works
+                if work.entry.entry_id not in recorded and work.written_in is not None
+            ]
+            await entries.disturb(connection, overtaken)
             outcomes = [
                 decided
                 for work in works

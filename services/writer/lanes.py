@@ -104,6 +104,7 @@ class Lanes:
                 if job is not None:
                     jobs.append(job)
                 self._list(lane, now_s)
+                self._forget_idle(lane, now_s)
             if ready:
                 self._ready.move_to_end(tenant)
             else:
@@ -157,14 +158,14 @@ class Lanes:
         for lane in self._lanes.values():
             if lane.parked_until_s > now_s:
                 counts["parked"] += 1
-            elif lane.queue and (len(lane.flying) >= self._limits.max_in_flight or self._wait_s(lane, now_s) > 0):
+            elif lane.queue and (len(lane.flying) >= self._limits.max_in_flight or self._goes_at_s(lane) > now_s):
                 counts["saturated"] += 1
             elif lane.queue or lane.flying:
                 counts["active"] += 1
         return counts
 
     def _take_one(self, lane: _Lane, now_s: float) -> Job | None:
-        if not lane.queue or len(lane.flying) >= self._limits.max_in_flight or self._wait_s(lane, now_s) > 0:
+        if not lane.queue or len(lane.flying) >= self._limits.max_in_flight or self._goes_at_s(lane) > now_s:
             return None
         entry_id, job = lane.queue.popitem(last=False)
         lane.flying.add(entry_id)
@@ -173,17 +174,17 @@ class Lanes:
         self.in_flight += 1
         return job
 
-    def _wait_s(self, lane: _Lane, now_s: float) -> float:
-        burst_s = self._limits.burst_requests * self._limits.interval_s
-        return max(lane.tat_s + self._limits.interval_s - now_s - burst_s, 0.0)
+    def _goes_at_s(self, lane: _Lane) -> float:
+        # A point in time, not a wait: the timer that is set for it finds it reached, however it was rounded.
+        return lane.tat_s - (self._limits.burst_requests - 1) * self._limits.interval_s
 
     def _list(self, lane: _Lane, now_s: float) -> None:
         """Put a lane that has work among the ready ones, or set the time at which it will be."""
         if lane.listed or not lane.queue or len(lane.flying) >= self._limits.max_in_flight:
             return
-        wait_s = self._wait_s(lane, now_s)
-        if wait_s > 0:
-            self._set_timer(lane, now_s + wait_s)
+        at_s = self._goes_at_s(lane)
+        if at_s > now_s:
+            self._set_timer(lane, at_s)
             return
         lane.listed = True
         self._ready.setdefault(lane.tenant, deque()).append(lane)

@@ -11,7 +11,7 @@ from typing import Any
 from calbus.entry import Applied, Content, Entry, Intent, transaction_id_of
 from calbus.graph import events
 from calbus.graph.calls import Request, Response
-from calbus.graph.errors import Fault
+from calbus.graph.errors import Fault, Scope
 from schemas.reasons import Reason
 
 
@@ -37,11 +37,12 @@ def next_step(entry: Entry) -> Step:
         return Step.FIND
     if applied.event_id is None:
         return Step.CREATE if desired.intent is Intent.PRESENT else Step.NOTHING
-    if desired.intent is Intent.ABSENT or applied.place != desired.place:
-        return Step.DELETE
-    if applied.content_hash == desired.content_hash:
+    leaves = desired.intent is Intent.ABSENT or applied.place != desired.place
+    if not leaves and applied.content_hash == desired.content_hash:
         return Step.NOTHING
-    return Step.UPDATE if applied.etag is not None else Step.READ
+    if applied.etag is None:
+        return Step.READ
+    return Step.DELETE if leaves else Step.UPDATE
 
 
 def request_for(entry: Entry, step: Step) -> Request:
@@ -60,7 +61,8 @@ def request_for(entry: Entry, step: Step) -> Request:
         case Step.READ:
             return events.read(place, applied.event_id)
         case Step.DELETE:
-            return events.delete(place, applied.event_id)
+            assert applied.etag is not None
+            return events.delete(place, applied.event_id, applied.etag)
         case Step.UPDATE:
             assert applied.etag is not None
             return events.update(place, applied.event_id, applied.etag, _content(desired.content))
@@ -85,14 +87,35 @@ class Advance:
     reload: bool = False
 
 
-def advance(entry: Entry, step: Step, response: Response, *, searched: bool) -> Advance:
-    """Take in the answer to a step. `searched`: the calendar was asked for the event just before, in vain or not."""
-    if response.fault is None:
-        return _done(entry, step, response.body)
-    return _faulted(entry, step, response.fault, searched=searched)
+def advance(entry: Entry, step: Step, response: Response, *, repeat: Fault | None) -> Advance:
+    """Take in the answer to a step. `repeat`: how the create just before was refused as a repetition, if it was."""
+    if response.fault is not None:
+        return _faulted(entry, step, response.fault)
+    if not _says_what_was_asked(step, response.body):
+        return _faulted(entry, step, _INCOMPLETE)
+    return _done(entry, step, response.body, repeat)
 
 
-def _done(entry: Entry, step: Step, body: Any) -> Advance:
+# Seen of proxies and of services in trouble: a success without what makes it one. The work may be done, or not.
+_INCOMPLETE = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, may_be_applied=True, code="incomplete answer")
+
+
+def _says_what_was_asked(step: Step, body: Any) -> bool:
+    match step:
+        case Step.DELETE:
+            return True
+        case Step.FIND:
+            found = body.get("value") if isinstance(body, dict) else None
+            return isinstance(found, list) and all(map(_names_an_event, found))
+        case _:
+            return _names_an_event(body)
+
+
+def _names_an_event(body: Any) -> bool:
+    return isinstance(body, dict) and all(isinstance(body.get(name), str) for name in ("id", "@odata.etag"))
+
+
+def _done(entry: Entry, step: Step, body: Any, repeat: Fault | None = None) -> Advance:
     applied = entry.applied
     match step:
         case Step.CREATE:
@@ -110,6 +133,9 @@ def _done(entry: Entry, step: Step, body: Any) -> Advance:
             after = replace(applied, etag=body["@odata.etag"])
         case Step.FIND:
             after = _found(entry, body["value"])
+            if after.event_id is None and repeat is not None:
+                # The transaction id was used up before we looked, and no event of ours is there: somebody deleted it.
+                return Advance(replace(entry, applied=_gone(applied)), repeat, reload=True)
             # The mark that covers a create names the mailbox it was set for.
             moved = after.event_id is None and applied.place != entry.desired.place
             return Advance(replace(entry, applied=after), reload=moved)
@@ -122,9 +148,9 @@ def _done(entry: Entry, step: Step, body: Any) -> Advance:
 
 def _found(entry: Entry, found: list[dict[str, Any]]) -> Applied:
     """Ours is the one that bears our transaction id: a copy that the user made bears the mark, and not that."""
-    ours = str(transaction_id_of(entry.entry_id, entry.applied.generation))
+    ours = {str(transaction_id_of(entry.entry_id, number)) for number in range(entry.applied.generation + 1)}
     for event in found:
-        if str(event.get("transactionId") or "").lower() == ours:
+        if str(event.get("transactionId") or "").lower() in ours:
             return replace(
                 entry.applied, event_id=event["id"], etag=event["@odata.etag"], content_hash=None, in_doubt=False
             )
@@ -137,22 +163,23 @@ def _gone(applied: Applied) -> Applied:
     )
 
 
-def _faulted(entry: Entry, step: Step, fault: Fault, *, searched: bool) -> Advance:
+def _faulted(entry: Entry, step: Step, fault: Fault) -> Advance:
     applied = entry.applied
     match step, fault.reason:
         case Step.DELETE, Reason.EVENT_GONE:
             return _done(entry, step, None)
         case ((Step.UPDATE | Step.READ), Reason.EVENT_GONE):
             return Advance(replace(entry, applied=_gone(applied)), fault, reload=True)
-        case Step.UPDATE, Reason.CONFLICT:
-            return Advance(replace(entry, applied=replace(applied, etag=None)), fault, reload=True)
-        case Step.CREATE, Reason.CONFLICT if searched:
-            # The transaction id is used up, and no event of ours is there: somebody deleted it.
-            return Advance(replace(entry, applied=_gone(applied)), fault, reload=True)
+        case ((Step.UPDATE | Step.DELETE), Reason.CONFLICT):
+            return Advance(replace(entry, applied=replace(applied, etag=None, content_hash=None)), fault, reload=True)
         case Step.CREATE, Reason.CONFLICT:
-            return Advance(replace(entry, applied=_doubtful(entry)), fault, reload=True)
+            # Somebody was quicker, perhaps a moment ago: only a search from now on tells.
+            return Advance(replace(entry, applied=_doubtful(entry)))
         case Step.CREATE, _ if fault.may_be_applied:
             return Advance(replace(entry, applied=_doubtful(entry)), fault)
+        case ((Step.UPDATE | Step.DELETE), _) if fault.may_be_applied:
+            # What stands there now is not known, whatever is desired next.
+            return Advance(replace(entry, applied=replace(applied, content_hash=None)), fault)
     return Advance(entry, fault)
 
 

@@ -57,7 +57,8 @@ def decide_retry(
         return GiveUp(fault.reason)
     asked_s = fault.retry_after_s or 0.0
     if fault.reason is Reason.THROTTLED:
-        return Retry(asked_s)
+        # Told to wait no time (a date that our clock has passed, say), we wait a little: refused calls count too.
+        return Retry(max(asked_s, policy.passing.first_s))
     if reload and attempts < RELOADS_AT_ONCE_MAX:
         return Retry(asked_s)
     passing = explain(fault.reason).next_actor is NextActor.CALBUS

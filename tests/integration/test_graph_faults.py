@@ -222,3 +222,44 @@ async def test_a_mailbox_is_never_asked_more_than_three_things_at_once(running: 
         stats = await tenant.stats()
         assert (stats.refusals, stats.violations, stats.invitations) == (0, {}, 0)
         assert stats.max_in_flight[tenant.mailbox("ann")] == 3
+
+
+async def test_an_update_whose_answer_was_lost_is_not_taken_for_undone(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        first = tenant.action("a1", "ann", title="Before")
+        await tenant.publish(first)
+        await tenant.outcome(first, "ann")
+        await running.admin.add_fault(
+            Fault(tenant=tenant.directory, operation="update", times=1, status=503, retry_after_s=2, after_apply=True)
+        )
+        second = tenant.action("a1", "ann", title="Between")
+        await tenant.publish(second)
+
+        async def written() -> bool:
+            return await tenant.subjects("ann") == ["○ Between"]
+
+        await until(written, "the update whose answer is lost")
+        back = tenant.action("a1", "ann", title="Before")
+        await tenant.publish(back)
+        assert (await tenant.outcome(back, "ann")).ending is Ending.APPLIED
+        assert await tenant.subjects("ann") == ["○ Before"]
+
+
+async def test_a_delete_whose_answer_was_lost_is_not_taken_for_undone(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        first = tenant.action("a1", "ann")
+        await tenant.publish(first)
+        await tenant.outcome(first, "ann")
+        await running.admin.add_fault(
+            Fault(tenant=tenant.directory, operation="delete", times=1, status=503, retry_after_s=2, after_apply=True)
+        )
+        await tenant.publish(tenant.deleted("a1"))
+
+        async def removed() -> bool:
+            return not await tenant.calendar("ann")
+
+        await until(removed, "the delete whose answer is lost")
+        back = tenant.action("a1", "ann")
+        await tenant.publish(back)
+        assert (await tenant.outcome(back, "ann")).ending is Ending.APPLIED
+        await applied_once(tenant, "a1")

@@ -262,3 +262,9 @@ def test_whatever_arrives_is_read_or_unreadable(
         headers = [*binary(), *headers]
     error = fault_of(headers, value)
     assert error is None or error.reason in UNREADABLE
+
+
+@pytest.mark.parametrize("depth", [250, 300, 1_000])
+def test_data_nested_deeper_than_json_is_written_is_unreadable(depth: int) -> None:
+    value = structured().replace(b'"data": ', b'"data": ' + b"[" * depth, 1)[:-1] + b"]" * depth + b"}"
+    assert unreadable(STRUCTURED, value).reason in (Reason.INVALID_JSON, Reason.INVALID_DATA)

@@ -129,7 +129,7 @@ def test_a_subject_that_does_not_fit_ends_in_an_ellipsis() -> None:
 def test_a_subject_is_the_title_as_far_as_it_fits(title: str) -> None:
     title = title.strip()[:500].strip()
     subject = content(title=title).subject
-    whole = f"○ {title}"
+    whole = f"○ {' '.join(title.split())}"
     assert len(subject) <= SUBJECT_MAX_CHARACTERS
     assert subject == whole or (subject.endswith("…") and whole.startswith(subject[:-1]) and len(whole) > 255)
 
@@ -147,3 +147,9 @@ def test_every_accepted_item_has_a_content_that_can_be_stored(
 ) -> None:
     planned = content_of_item(item, tenant, project)
     assert Content.from_json(planned.to_json()) == planned
+
+
+def test_a_body_too_long_gives_up_description_before_client_and_link() -> None:
+    body = content(description="x" * 32_000, link="https://x.example/1").body
+    assert len(body) == BODY_MAX_CHARACTERS
+    assert body.endswith("x…\n\nhttps://x.example/1")

@@ -186,7 +186,7 @@ bodies = st.one_of(
 @given(st.integers(100, 599), bodies, st.dictionaries(st.sampled_from(("retry-after", "request-id")), st.text()))
 def test_no_answer_is_too_strange_to_be_read(status: int, body: Any, headers: dict[str, str]) -> None:
     found = fault_of(status, headers, body, now=NOW)
-    assert (found is None) == (status < 400)
+    assert (found is None) == (200 <= status < 300)
 
 
 @given(st.integers(400, 599), bodies)
@@ -233,3 +233,15 @@ def test_the_first_number_that_is_known_counts() -> None:
 @pytest.mark.parametrize("answer", [{}, {"error": None}, {"error": "server_error"}, {"error_codes": None}])
 def test_an_answer_without_numbers_is_no_denial(answer: dict[str, Any]) -> None:
     assert token_fault(answer).reason is Reason.ENTRA_UNAVAILABLE
+
+
+@pytest.mark.parametrize("header", ["nan", "NaN", "Sat, 21 Nov 2026 09:52:05 +999999999999999"])
+def test_rubbish_in_retry_after_is_none(header: str) -> None:
+    assert retry_after(header, NOW) is None
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+@pytest.mark.parametrize("code", ["MailboxNotHostedInExchangeOnline", "MailboxNotEnabledForRESTAPI"])
+def test_a_mailbox_that_is_not_in_the_cloud_is_known_under_any_status(status: int, code: str) -> None:
+    found = fault(status, error(code))
+    assert (found.reason, found.scope) == (Reason.MAILBOX_NOT_IN_CLOUD, Scope.MAILBOX)

@@ -26,7 +26,7 @@ TRANSACTION_ID = transaction_id_of(ENTRY_ID, 0)
 def requests_about(place: Place, event_id: str) -> list[Request]:
     return [
         events.update(place, event_id, 'W/"1"', content()),
-        events.delete(place, event_id),
+        events.delete(place, event_id, 'W/"1"'),
         events.read(place, event_id),
     ]
 
@@ -73,8 +73,11 @@ def test_an_update_leaves_mark_and_transaction_id_alone() -> None:
     assert not {"transactionId", "singleValueExtendedProperties"} & set(body)
 
 
-def test_an_update_is_refused_if_the_event_was_changed_meanwhile() -> None:
-    assert events.update(PLACE, "E1", 'W/"1"', content()).headers["If-Match"] == 'W/"1"'
+@pytest.mark.parametrize(
+    "request_", [events.update(PLACE, "E1", 'W/"1"', content()), events.delete(PLACE, "E1", 'W/"1"')]
+)
+def test_a_write_is_refused_if_the_event_was_changed_meanwhile(request_: Request) -> None:
+    assert request_.headers["If-Match"] == 'W/"1"'
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ A deployment in miniature stands around the pure functions: what handler, re-pla
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -530,3 +530,21 @@ def test_each_accepted_revision_raises_the_plan_by_one(history: list[Happening],
         taken = deployment.receive(event)
         raised = {name: plan.entry.desired.plan - before.get(name, 0) for name, plan in taken.planned.items()}
         assert set(raised.values()) <= {1}
+
+
+def test_who_was_told_that_the_item_left_hears_nothing_more_if_a_setting_changes() -> None:
+    deployment = ready()
+    deployment.receive(planned(1), planned(2, assignees=("bob",)), planned(3, assignees=("bob",)))
+    deployment.change(key_of(tenant()), tenant(default_duration_minutes=31))
+    deployment.replan()
+    assert endings(deployment) == [(1, "superseded", "newer_revision"), (2, "withdrawn", "unassigned")]
+
+
+@given(histories(), some_sizes)
+@settings(max_examples=60)
+def test_planning_again_under_the_same_settings_makes_no_plan(history: list[Happening], sizes: list[int]) -> None:
+    deployment, _ = live_through(history, sizes)
+    deployment.come_to_rest()
+    again = plan_anew(deployment.items, deployment.entries.values(), deployment.settings, NOW + timedelta(hours=1))
+    assert again.outcomes == []
+    assert again.planned == {}

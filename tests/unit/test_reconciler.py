@@ -76,6 +76,8 @@ def standing(words: str = "one", **fields: Any) -> Applied:
         (desired(words="two"), standing(), Step.UPDATE),
         (desired(words="two"), standing(etag=None), Step.READ),
         (desired(place=THERE), standing(), Step.DELETE),
+        (desired(place=THERE), standing(etag=None), Step.READ),
+        (desired(Intent.ABSENT), standing(etag=None), Step.READ),
         (desired(), Applied(place=HERE, in_doubt=True), Step.FIND),
         (desired(Intent.ABSENT), Applied(), Step.NOTHING),
         (desired(Intent.ABSENT), standing(), Step.DELETE),
@@ -111,33 +113,33 @@ def test_of_the_events_that_bear_the_mark_ours_has_the_transaction_id() -> None:
     ours = {"id": "E2", "@odata.etag": 'W/"5"', "transactionId": str(transaction_id_of(ENTRY_ID, 0)).upper()}
     copy = {"id": "E1", "@odata.etag": 'W/"4"', "transactionId": None}
     state = entry(desired(), Applied(place=HERE, in_doubt=True))
-    after = advance(state, Step.FIND, Response(200, {"value": [copy, ours]}, None), searched=False)
+    after = advance(state, Step.FIND, Response(200, {"value": [copy, ours]}, None), repeat=None)
     assert (after.entry.applied.event_id, after.entry.applied.etag) == ("E2", 'W/"5"')
 
 
 def test_a_copy_alone_is_not_ours() -> None:
     copy = {"id": "E1", "@odata.etag": 'W/"4"', "transactionId": None}
     state = entry(desired(), Applied(place=HERE, in_doubt=True))
-    after = advance(state, Step.FIND, Response(200, {"value": [copy]}, None), searched=False)
+    after = advance(state, Step.FIND, Response(200, {"value": [copy]}, None), repeat=None)
     assert after.entry.applied == Applied(place=HERE)
 
 
 def test_deleting_what_is_gone_is_done() -> None:
     gone = Response(404, None, Fault(Reason.EVENT_GONE, Scope.ENTRY))
-    after = advance(entry(desired(Intent.ABSENT), standing()), Step.DELETE, gone, searched=False)
+    after = advance(entry(desired(Intent.ABSENT), standing()), Step.DELETE, gone, repeat=None)
     assert after.fault is None
     assert after.entry.applied.event_id is None
 
 
 def test_a_create_whose_answer_was_lost_is_in_doubt() -> None:
     lost = Response(0, None, Fault(Reason.GRAPH_UNREACHABLE, Scope.ENTRY, may_be_applied=True))
-    after = advance(entry(desired()), Step.CREATE, lost, searched=False)
+    after = advance(entry(desired()), Step.CREATE, lost, repeat=None)
     assert after.entry.applied == Applied(place=HERE, in_doubt=True)
 
 
 def test_a_create_that_was_refused_is_not_in_doubt() -> None:
     refused = Response(403, None, Fault(Reason.ACCESS_DENIED, Scope.MAILBOX))
-    after = advance(entry(desired()), Step.CREATE, refused, searched=False)
+    after = advance(entry(desired()), Step.CREATE, refused, repeat=None)
     assert after.entry.applied == Applied()
 
 
@@ -258,17 +260,27 @@ class Row:
         self.attempts, self.due = 0, owed
 
     def load(self) -> tuple[Entry, int, int]:
-        """The row as it was; one that is about to be created is marked first, durably."""
+        """The row as it was; one that is about to be written is marked first, durably."""
         before = self.entry
-        if before.desired.intent is Intent.PRESENT and before.applied.event_id is None and not before.applied.in_doubt:
-            marked = replace(before.applied, in_doubt=True, place=before.desired.place)
+        marked = before.applied
+        match next_step(before):
+            case Step.CREATE:
+                marked = replace(marked, in_doubt=True, place=before.desired.place)
+            case Step.READ | Step.UPDATE | Step.DELETE:
+                marked = replace(marked, content_hash=None)
+        if marked != before.applied:
             self.entry = replace(before, applied=marked)
             self.write_version += 1
         return before, self.write_version, self.attempts
 
-    def record(self, version: int, after: Entry, attempts: int, *, settled: bool) -> bool:
-        """Compare and set; False if another writer recorded meanwhile, or the plan is no longer the newest."""
+    def record(self, version: int, after: Entry, attempts: int, *, settled: bool, wrote_in: Place | None) -> bool:
+        """Compare and set; False if another writer recorded meanwhile, or the plan is no longer the newest.
+
+        What was written all the same leaves a trace, so that somebody looks at what stands there now.
+        """
         if version != self.write_version:
+            if wrote_in is not None:
+                self._disturb(wrote_in)
             return False
         current = self.entry.desired.plan == after.desired.plan
         self.write_version += 1
@@ -279,6 +291,14 @@ class Row:
             self.attempts = attempts
         return current
 
+    def _disturb(self, place: Place) -> None:
+        applied = replace(self.entry.applied, content_hash=None, etag=None)
+        if applied.event_id is None and not applied.in_doubt:
+            applied = replace(applied, in_doubt=True, place=place)
+        self.entry = replace(self.entry, applied=applied)
+        self.write_version += 1
+        self.due = True
+
 
 def work(row: Row) -> Generator[Request | None, Response, bool]:
     """One look at the entry, as the writer's handler does it: gives each request, is sent its answer.
@@ -286,14 +306,19 @@ def work(row: Row) -> Generator[Request | None, Response, bool]:
     Before the result is recorded it gives None once, so that the process may end there. True: look again at once.
     """
     state, version, attempts = row.load()
-    fault, again, failed, searched = None, False, False, False
+    fault, again, failed, wrote_in = None, False, False, None
+    repeat: Fault | None = None
     for _ in range(STEPS_MAX):
         step = next_step(state)
         if step is Step.NOTHING:
             break
+        place = state.target
         response = yield request_for(state, step)
-        after = advance(state, step, response, searched=searched)
-        state, fault, searched = after.entry, after.fault, step is Step.FIND
+        after = advance(state, step, response, repeat=repeat)
+        if step in WRITING and (response.fault is None or response.fault.may_be_applied):
+            wrote_in = place
+        state, fault = after.entry, after.fault
+        repeat = response.fault if step is Step.CREATE else None
         if fault is not None:
             decision = decide_retry(fault, step, attempts, POLICY, spread=0.0, reload=after.reload)
             failed = isinstance(decision, GiveUp)
@@ -305,7 +330,7 @@ def work(row: Row) -> Generator[Request | None, Response, bool]:
             break
     yield None
     settled = failed or (fault is None and not again and next_step(state) is Step.NOTHING)
-    recorded = row.record(version, state, 0 if settled else attempts + 1, settled=settled)
+    recorded = row.record(version, state, 0 if settled else attempts + 1, settled=settled, wrote_in=wrote_in)
     return not recorded or not settled
 
 
@@ -346,6 +371,7 @@ class Looking:
             self.again = end.value
 
 
+WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE)
 LOOKS_MAX = 8
 
 
@@ -512,3 +538,179 @@ def test_a_rested_entry_asks_nothing_more_of_the_calendar(moves: list[str], forg
     world.plan(Intent.PRESENT)
     come_to_rest(world.row, world.graph)
     assert list(work(world.row)) == [None]
+
+
+# -- what comes back, and two writers at once -------------------------------------------------------------------------
+
+
+def world_with(words: str) -> World:
+    world = World(forgets=False)
+    world.row.plan(desired(words=words, plan=1))
+    come_to_rest(world.row, world.graph)
+    return world
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_lost_update_is_not_forgotten_when_the_next_plan_goes_back_to_what_was_known(answered: bool) -> None:
+    world = world_with("one")
+    world.row.plan(desired(words="two", plan=2))
+    looking = Looking(world.row, world.graph)
+    looking.step(answered=answered)
+    if not answered:  # else the process dies before it records
+        looking.step()
+    world.row.plan(desired(words="one", plan=3))
+    come_to_rest(world.row, world.graph)
+    assert_as_desired(world.row, world.graph)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_lost_delete_is_not_forgotten_when_the_next_plan_brings_the_entry_back(answered: bool) -> None:
+    world = world_with("one")
+    world.row.plan(desired(Intent.ABSENT, plan=2))
+    looking = Looking(world.row, world.graph)
+    looking.step(answered=answered)
+    if not answered:  # else the process dies before it records
+        looking.step()
+    world.row.plan(desired(words="one", plan=3))
+    come_to_rest(world.row, world.graph)
+    assert_as_desired(world.row, world.graph)
+
+
+def finish(looking: Looking) -> None:
+    while not looking.over:
+        looking.step()
+
+
+def rest(world: World, *lookings: Looking) -> None:
+    """Those who are told to look again do, then whatever is due."""
+    for looking in lookings:
+        if looking.again:
+            finish(Looking(world.row, world.graph))
+    come_to_rest(world.row, world.graph)
+    assert_as_desired(world.row, world.graph)
+
+
+def test_a_create_that_lands_between_another_writers_search_and_create_makes_no_second_event() -> None:
+    world = World(forgets=False)
+    world.row.plan(desired(words="one", plan=1))
+    slow = Looking(world.row, world.graph)
+    world.row.plan(desired(words="two", plan=2))
+    quick = Looking(world.row, world.graph)
+    quick.step()  # finds nothing
+    slow.step()  # creates
+    finish(quick)
+    finish(slow)
+    come_to_rest(world.row, world.graph)
+    assert len(world.graph.ours()) == 1
+    rest(world, slow, quick)
+
+
+def test_a_create_that_lands_after_another_writers_search_is_not_left_behind() -> None:
+    world = World(forgets=False)
+    world.row.plan(desired(words="one", plan=1))
+    slow = Looking(world.row, world.graph)
+    world.row.plan(desired(Intent.ABSENT, plan=2))
+    quick = Looking(world.row, world.graph)
+    finish(quick)
+    finish(slow)
+    rest(world, slow, quick)
+
+
+def test_a_late_delete_does_not_take_away_what_another_writer_wrote() -> None:
+    world = world_with("one")
+    world.row.plan(desired(Intent.ABSENT, plan=2))
+    slow = Looking(world.row, world.graph)
+    world.row.plan(desired(words="two", plan=3))
+    quick = Looking(world.row, world.graph)
+    finish(quick)
+    finish(slow)
+    rest(world, slow, quick)
+
+
+def test_a_late_delete_does_not_take_away_what_another_writer_left_as_it_was() -> None:
+    world = world_with("one")
+    world.row.plan(desired(Intent.ABSENT, plan=2))
+    slow = Looking(world.row, world.graph)
+    world.row.plan(desired(words="one", plan=3))
+    quick = Looking(world.row, world.graph)
+    finish(quick)
+    finish(slow)
+    rest(world, slow, quick)
+
+
+words = ("one", "two", "elsewhere", "none", "hold")
+pairs = st.lists(
+    st.tuples(
+        st.integers(0, 1),
+        st.sampled_from((*words, "look", "look", "step", "step", "step", "step", "lost", "not sent", "throttled")),
+    ),
+    min_size=6,
+    max_size=40,
+)
+
+
+class Pair:
+    """Two writers, neither of whom dies, and contents that come back."""
+
+    def __init__(self) -> None:
+        self.graph = Graph(forgets=False)
+        self.row = Row(entry(desired(Intent.HOLD, plan=0)))
+        self.hands: list[Looking | None] = [None, None]
+        self.again = False
+        self._plans = count(1)
+
+    def plan(self, word: str) -> None:
+        plan = next(self._plans)
+        match word:
+            case "none":
+                self.row.plan(desired(Intent.ABSENT, plan=plan))
+            case "hold":
+                self.row.plan(desired(Intent.HOLD, plan=plan))
+            case "elsewhere":
+                self.row.plan(desired(words="one", plan=plan, place=THERE))
+            case _:
+                self.row.plan(desired(words=word, plan=plan))
+
+    def work(self, who: int, move: str) -> None:
+        hand = self.hands[who]
+        if hand is None:
+            if move == "look":
+                self.hands[who] = Looking(self.row, self.graph)
+            return
+        match move:
+            case "step":
+                hand.step()
+            case "lost":
+                hand.step(answered=False)
+            case "not sent":
+                hand.step(applied=False)
+            case "throttled":
+                hand.refuse(Reason.THROTTLED)
+        if hand.over:
+            self.again |= hand.again
+            self.hands[who] = None
+
+    def finish(self) -> None:
+        for who in range(2):
+            while self.hands[who] is not None:
+                self.work(who, "step")
+        if self.again:
+            finish(Looking(self.row, self.graph))
+        come_to_rest(self.row, self.graph)
+
+
+@given(pairs, st.sampled_from(("one", "two", "elsewhere", "none")), st.integers(1, 2))
+@settings(max_examples=300)
+def test_two_writers_side_by_side_do_no_more_harm_than_one(
+    moves: list[tuple[int, str]], last: str, writers: int
+) -> None:
+    pair = Pair()
+    for who, move in moves:
+        if move in words:
+            pair.plan(move)
+        else:
+            pair.work(who % writers, move)
+        assert len(pair.graph.ours()) <= 1
+    pair.plan(last)
+    pair.finish()
+    assert_as_desired(pair.row, pair.graph)

@@ -100,3 +100,7 @@ def test_the_spread_takes_away_half_at_most(first_s: float, max_s: float, attemp
 
 def test_waits_double() -> None:
     assert [Backoff(1.0, 300.0).wait_s(number, 0.0) for number in (0, 1, 2, 8, 9)] == [1.0, 2.0, 4.0, 256.0, 300.0]
+
+
+def test_a_throttled_mailbox_is_never_asked_again_at_once() -> None:
+    assert decided(Fault(Reason.THROTTLED, Scope.MAILBOX, 0.0)) == Retry(POLICY.passing.first_s)

@@ -182,3 +182,29 @@ def test_any_whole_days_run_from_midnight_to_midnight_for_a_day_at_least(fields:
     assert planned.start.time() == planned.end.time() == time()
     assert planned.end - planned.start >= timedelta(days=1)
     assert planned.time_zone == (fields["time_zone"] or zone)
+
+
+@pytest.mark.parametrize(
+    ("length", "after"),
+    [
+        ("P2DT0.000001S", date(2026, 11, 26)),
+        ("P1DT12H", date(2026, 11, 25)),
+        ("PT25H", date(2026, 11, 25)),
+    ],
+)
+def test_a_duration_is_rounded_up_to_whole_days(length: str, after: date) -> None:
+    assert slot(all_day=True, start="2026-11-23", duration=length).end.date() == after
+
+
+@given(some.timed(), some.zones)
+def test_neither_time_is_ambiguous_in_its_zone(fields: dict[str, Any], zone: str) -> None:
+    planned = slot(zone, **fields)
+    here = ZoneInfo(planned.time_zone)
+    for moment in (planned.start, planned.end):
+        first, second = (moment.replace(tzinfo=here, fold=fold).utcoffset() for fold in (0, 1))
+        assert first == second
+
+
+def test_a_time_that_happens_twice_is_the_first_and_said_in_utc() -> None:
+    planned = slot(start="2026-10-25T02:30", end="2026-10-25T04:00")
+    assert planned == Slot(datetime(2026, 10, 25, 0, 30), datetime(2026, 10, 25, 3, 0), "UTC")
