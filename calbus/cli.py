@@ -24,6 +24,7 @@ from calbus.bus.topics import create_topics
 from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE
 from calbus.settings import PREFIX, KafkaSettings, PostgresSettings, Settings, SettingsError, load
 from calbus.store.migrate import MigrationError, migrate
+from calbus.store.pool import WRONG_DSN
 from calbus.telemetry import configure_logging
 
 COMMANDS = "calbus.commands"
@@ -129,7 +130,9 @@ def _migrate(settings: PostgresSettings) -> None:
 
     try:
         asyncio.run(main())
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, MigrationError) as error:
+    except (ValueError, asyncpg.ClientConfigurationError):
+        raise SettingsError(WRONG_DSN) from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, MigrationError) as error:
         _fail(f"PostgreSQL (CALBUS_POSTGRES_DSN): {str(error) or type(error).__name__}")
 
 

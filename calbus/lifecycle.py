@@ -4,11 +4,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from calbus.settings import SettingsError
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
+
+T = TypeVar("T")
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -18,6 +21,12 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
+
+
+async def at_most(limit_s: float, work: Awaitable[T]) -> T:
+    """Wait for `work`, but no longer; raises TimeoutError."""
+    async with asyncio.timeout(limit_s):
+        return await work
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

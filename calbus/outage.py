@@ -28,12 +28,10 @@ POSTGRES_AWAY: tuple[type[BaseException], ...] = (
     asyncpg.DiskFullError,
     asyncpg.OutOfMemoryError,
     asyncpg.ReadOnlySQLTransactionError,
-    # Two transactions in each other's way: both are repeatable.
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
     asyncpg.QueryCanceledError,
 )
-KAFKA_AWAY: tuple[type[BaseException], ...] = (OSError, TimeoutError, KafkaError)
+# Two transactions in each other's way: nothing is away, and one of them is simply repeated.
+POSTGRES_COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 T = TypeVar("T")
 
@@ -41,10 +39,10 @@ T = TypeVar("T")
 class Dependency:
     """One thing that a service cannot work without."""
 
-    def __init__(self, name: str, away: tuple[type[BaseException], ...]) -> None:
+    def __init__(self, name: str, is_away: Callable[[Exception], bool]) -> None:
         self.name = name
         self.up = True
-        self._away = away
+        self._is_away = is_away
         DEPENDENCY_UP.labels(name).set(1)
 
     async def insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -56,7 +54,12 @@ class Dependency:
         while True:
             try:
                 result = await attempt()
-            except self._away as error:
+            except Exception as error:
+                if isinstance(error, POSTGRES_COLLIDED):
+                    await asyncio.sleep(RETRY_FIRST_S)
+                    continue
+                if not self._is_away(error):
+                    raise
                 self._down(error)
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, RETRY_MAX_S)
@@ -79,9 +82,17 @@ class Dependency:
 
 def postgres() -> Dependency:
     """PostgreSQL, as one process sees it."""
-    return Dependency("postgresql", POSTGRES_AWAY)
+    return Dependency("postgresql", lambda error: isinstance(error, POSTGRES_AWAY))
 
 
 def kafka() -> Dependency:
-    """Kafka, as one process sees it."""
-    return Dependency("kafka", KAFKA_AWAY)
+    """Kafka, as one process sees it.
+
+    Only what Kafka itself calls retriable is waited out. Anything else would not change by waiting, and may have left
+    the producer unusable: it ends the process, and a new one starts clean.
+    """
+    return Dependency("kafka", _kafka_is_away)
+
+
+def _kafka_is_away(error: Exception) -> bool:
+    return isinstance(error, OSError | TimeoutError) or (isinstance(error, KafkaError) and error.retriable)

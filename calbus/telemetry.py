@@ -49,10 +49,14 @@ def configure_logging(settings: Settings) -> None:
     ]
     renderer: structlog.typing.Processor
     if settings.log_format is LogFormat.JSON:
-        shared.append(structlog.processors.dict_tracebacks)
+        # Never the frames' local variables: among them are tokens, subjects and addresses.
+        without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared.append(structlog.processors.ExceptionRenderer(without_locals))
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

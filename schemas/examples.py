@@ -163,12 +163,14 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
     DeadLetter: {
         "complete": {
             "reason": "invalid_data",
-            "detail": "start: Value error, is not a date (2026-03-31) or a time (2026-03-31T09:00, "
+            "detail": "start: is not a date (2026-03-31) or a time (2026-03-31T09:00, "
             "2026-03-31T09:00:00+02:00) in the years 1970 to 2099",
             "topic": "calbus.actions.v1",
             "partition": 3,
             "offset": 90210,
             "timestamp_ms": 1774879331482,
+            "original_bytes": 1822,
+            "original_kept": True,
             "consumer_group": "ingest",
             "dead_at": "2026-03-30T14:02:12.000731Z",
         },

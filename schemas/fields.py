@@ -49,6 +49,7 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="ignore",
+        hide_input_in_errors=True,
         str_strip_whitespace=True,
         use_attribute_docstrings=True,
         # What calbus publishes always carries every field, so that its readers may rely on them.

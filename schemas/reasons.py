@@ -58,6 +58,7 @@ class Reason(StrEnum):
     GRAPH_UNREACHABLE = "graph_unreachable"
     CONFLICT = "conflict"
     EVENT_GONE = "event_gone"
+    IN_DOUBT = "in_doubt"
     TOKEN_REJECTED = "token_rejected"  # noqa: S105
     ACCESS_DENIED = "access_denied"
     ACCESS_POLICY = "access_policy"
@@ -146,6 +147,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.GRAPH_UNREACHABLE: _E(_C, "Microsoft Graph did not answer; calbus tries again."),
     Reason.CONFLICT: _E(_C, "The entry was changed in Outlook at the same moment; calbus reads it anew."),
     Reason.EVENT_GONE: _E(_C, "The entry was removed in Outlook; calbus writes it anew."),
+    Reason.IN_DOUBT: _E(
+        _C, "A create may still arrive whose answer was lost; calbus looks once more before it calls the entry gone."
+    ),
     Reason.TOKEN_REJECTED: _E(_C, "Microsoft Graph did not accept the access token; calbus fetches a new one."),
     Reason.ACCESS_DENIED: _E(
         _A,

@@ -97,6 +97,10 @@ class DeadLetter(Model):
     """In that partition."""
     timestamp_ms: Annotated[int, Field(ge=-1, le=2**63 - 1)]
     """The original's Kafka timestamp in milliseconds since 1970; -1 if it has none."""
+    original_bytes: Annotated[int, Field(ge=0, le=2**53)]
+    """Size of the original's value and headers."""
+    original_kept: bool
+    """False if the original was too large: then it stands at its position only, while its topic keeps it."""
     consumer_group: Annotated[str, Field(max_length=255)]
     """Who could not read it."""
     dead_at: AwareDatetime

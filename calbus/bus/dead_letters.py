@@ -15,6 +15,9 @@ from schemas.results import DeadLetter
 ORIGINAL = "original_"
 LETTER = "calbus_letter"
 DETAIL_MAX_CHARACTERS = 2_000
+# The topic takes 1,100,000 bytes; what stands beside the original takes the rest.
+ORIGINAL_MAX_BYTES = 1_050_000
+KEY_MAX_BYTES = 1_000
 
 
 async def send_dead_letters(
@@ -31,7 +34,10 @@ async def send_dead_letters(
     """
     acknowledgements = [
         await producer.send(
-            topic, value=record.value, key=record.key, headers=_headers(record, error, group=group, now=now)
+            topic,
+            value=record.value if _fits(record) else None,
+            key=record.key if _fits(record) or record.key is None else record.key[:KEY_MAX_BYTES],
+            headers=_headers(record, error, group=group, now=now),
         )
         for record, error in unreadable
     ]
@@ -39,6 +45,16 @@ async def send_dead_letters(
         await acknowledgement
     for _, error in unreadable:
         DEAD_LETTERS.labels(error.reason).inc()
+
+
+def _size(record: ConsumerRecord) -> int:
+    headers = sum(len(ORIGINAL) + len(name) + len(content or b"") for name, content in record.headers)
+    return len(record.value or b"") + len(record.key or b"") + headers
+
+
+def _fits(record: ConsumerRecord) -> bool:
+    # A compressed batch can carry more than its topic's limit says.
+    return _size(record) <= ORIGINAL_MAX_BYTES
 
 
 def _headers(record: ConsumerRecord, error: UnreadableError, *, group: str, now: datetime) -> list[tuple[str, bytes]]:
@@ -49,6 +65,8 @@ def _headers(record: ConsumerRecord, error: UnreadableError, *, group: str, now:
         partition=record.partition,
         offset=record.offset,
         timestamp_ms=record.timestamp,
+        original_bytes=_size(record),
+        original_kept=_fits(record),
         consumer_group=group,
         dead_at=now,
     )
@@ -62,5 +80,5 @@ def _headers(record: ConsumerRecord, error: UnreadableError, *, group: str, now:
             content_type=b"application/octet-stream",
         ),
         (LETTER, letter.model_dump_json().encode()),
-        *((f"{ORIGINAL}{name}", content) for name, content in record.headers),
+        *((f"{ORIGINAL}{name}", content) for name, content in record.headers if _fits(record)),
     ]

@@ -3,19 +3,24 @@
 At-least-once throughout: no automatic commits, idempotent producers, acknowledgement by all replicas.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.helpers import create_ssl_context
 
+from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.settings import KafkaSettings, SaslMechanism, SecurityProtocol, SettingsError
 from schemas.events import Topic
 
 MESSAGE_MAX_BYTES = 1_200_000
+WATCH_INTERVAL_S = 5.0
+STOP_TIMEOUT_S = 10.0
 REBALANCE_TIMEOUT_MS = 60_000
 # A process that waits for PostgreSQL keeps its partitions for as long as it is alive; the liveness probe, not the
 # group, decides when it is stuck.
@@ -80,7 +85,27 @@ async def producer(settings: KafkaSettings, kafka: Dependency) -> AsyncIterator[
     try:
         yield client
     finally:
-        await client.stop()
+        await _stop(client)
+
+
+async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    # Without a broker neither ever finishes; what is not acknowledged by then is sent again by whoever comes next.
+    with suppress(TimeoutError):
+        await at_most(STOP_TIMEOUT_S, client.stop())
+
+
+async def watch_kafka(client: AIOKafkaProducer, kafka: Dependency) -> None:
+    """Ask the brokers now and then whether they are there, so that an outage shows even while nothing is sent."""
+
+    async def ask() -> None:
+        try:
+            await at_most(WATCH_INTERVAL_S, client.client.fetch_all_metadata())
+        except KafkaError as error:
+            raise KafkaConnectionError(str(error)) from None
+
+    while True:
+        await kafka.insist(ask)
+        await asyncio.sleep(WATCH_INTERVAL_S)
 
 
 @asynccontextmanager
@@ -107,6 +132,8 @@ async def consumer(
             group_instance_id=member,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            # What a publisher took back in a transaction was never said.
+            isolation_level="read_committed",
             session_timeout_ms=session_timeout_ms,
             heartbeat_interval_ms=max(session_timeout_ms // 10, 100),
             max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
@@ -125,4 +152,4 @@ async def consumer(
     try:
         yield client
     finally:
-        await client.stop()
+        await _stop(client)

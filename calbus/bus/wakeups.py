@@ -9,14 +9,14 @@ from calbus.store.entries import Due
 
 
 async def send_wakeups(producer: AIOKafkaProducer, topic: str, due: list[Due]) -> None:
-    """Wake the writers; returns when all are acknowledged. An entry without a mailbox to act in is left out."""
-    acknowledgements = [
-        await producer.send(topic, key=entry.target.lane.encode(), value=_encode(entry))
-        for entry in due
-        if entry.target is not None
-    ]
+    """Wake the writers; returns when all are acknowledged. An entry without a mailbox goes to any one of them."""
+    acknowledgements = [await producer.send(topic, key=_key(entry).encode(), value=_encode(entry)) for entry in due]
     for acknowledgement in acknowledgements:
         await acknowledgement
+
+
+def _key(entry: Due) -> str:
+    return entry.target.lane if entry.target is not None else str(entry.entry_id)
 
 
 def _encode(entry: Due) -> bytes:

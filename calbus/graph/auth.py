@@ -13,6 +13,9 @@ from typing import Any
 
 import msal
 import requests
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
 
 from calbus.graph.errors import Fault, Scope, token_fault
 from calbus.settings import GraphSettings, SettingsError
@@ -23,6 +26,8 @@ TOKEN_THREADS = 4
 TOKEN_TIMEOUT_S = 15
 # MSAL gives up a token five minutes before its end; ours is asked for again well before.
 TOKEN_MARGIN_S = 360
+TOKEN_LAST_S = 60
+PASSING_REMEMBERED_S = 1.0
 
 
 @dataclass(slots=True)
@@ -85,7 +90,11 @@ class Tokens:
             try:
                 answer = await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, directory, held)
             except TokenRefusedError as error:
-                held.refusal, held.refusal_until = error.fault, time.monotonic() + self._settings.graph_token_doubt_s
+                passing = error.fault.reason is Reason.ENTRA_UNAVAILABLE
+                if passing and held.token and time.monotonic() < held.valid_until + TOKEN_MARGIN_S - TOKEN_LAST_S:
+                    return held.token  # it still lasts for a minute or more
+                remembered_s = min(PASSING_REMEMBERED_S if passing else self._settings.graph_token_doubt_s, 3_600)
+                held.refusal, held.refusal_until = error.fault, time.monotonic() + remembered_s
                 raise
             held.refusal = None
             held.token, held.fetched_at = answer["access_token"], time.monotonic()
@@ -130,7 +139,7 @@ class Tokens:
         except ValueError:
             # MSAL says so when the directory's configuration is not found.
             raise TokenRefusedError(Fault(Reason.DIRECTORY_UNKNOWN, Scope.MAILBOX)) from None
-        except requests.RequestException as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, it says nothing about the directory)
             fault = Fault(Reason.ENTRA_UNAVAILABLE, Scope.MAILBOX, code=type(error).__name__)
             raise TokenRefusedError(fault) from None
         if "access_token" not in answer:
@@ -143,8 +152,16 @@ def _credential(settings: GraphSettings) -> Any:
     if settings.client_certificate_file is not None:
         try:
             pem = settings.client_certificate_file.read_text()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"CALBUS_CLIENT_CERTIFICATE_FILE cannot be read: {error}") from None
+        try:
+            load_pem_private_key(pem.encode(), password=None)
+            load_pem_x509_certificate(pem.encode())
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise SettingsError(
+                "CALBUS_CLIENT_CERTIFICATE_FILE is wrong: it must hold a certificate and its private key, both in PEM, "
+                "the key without a password."
+            ) from None
         return {"private_key": pem, "public_certificate": pem}
     if settings.client_secret is not None:
         return settings.client_secret.get_secret_value()

@@ -1,8 +1,10 @@
 """Calls to Microsoft Graph: one request alone, several in `$batch`; every one gets an answer or a fault of its own."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from ssl import create_default_context
 from typing import Any
@@ -69,7 +71,9 @@ class GraphClient:
         try:
             status, headers, body = await self._call(token, request.method, request.path, request.headers, request.body)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return Response(0, None, _unanswered(error))
+            # A call that hangs, sent alone, says something about the mailbox.
+            scope = Scope.MAILBOX if isinstance(error, TimeoutError) else Scope.ENTRY
+            return Response(0, None, replace(_unanswered(error), scope=scope))
         finally:
             GRAPH_SECONDS.labels("single").observe(time.perf_counter() - started)
         return _response(status, headers, body)
@@ -84,9 +88,15 @@ class GraphClient:
             return [Response(0, None, _unanswered(error))] * len(requests)
         finally:
             GRAPH_SECONDS.labels("batch").observe(time.perf_counter() - started)
-        if status != 200 or not isinstance(body, dict):
-            return [_response(status, headers, body)] * len(requests)
-        answers = {answer.get("id"): answer for answer in body.get("responses", ())}
+        if status in (400, 413):
+            # Of the batch as such, not of its items: they go alone.
+            return list(await asyncio.gather(*(self._single(token, request) for request in requests)))
+        answers = _answers(body) if status == 200 else None
+        if answers is None:
+            fault = fault_of(status, headers, body, now=datetime.now(UTC))
+            if fault is None or fault.reason not in _OF_ALL_ITEMS:
+                fault = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, may_be_applied=True, code=f"batch {status}")
+            return [Response(status, None, fault)] * len(requests)
         return [_of_batch(answers.get(str(number))) for number in range(len(requests))]
 
     async def _call(
@@ -114,12 +124,25 @@ def _item(number: str, request: Request) -> dict[str, Any]:
     return item
 
 
+# What the answer to a whole batch can say of each of its items.
+_OF_ALL_ITEMS = frozenset((Reason.TOKEN_REJECTED, Reason.THROTTLED))
+
+
+def _answers(body: Any) -> dict[str, dict[str, Any]] | None:
+    """The batch's answers by id; None if it is not the envelope that it should be."""
+    answers = body.get("responses") if isinstance(body, dict) else None
+    if not isinstance(answers, list):
+        return None
+    return {str(answer.get("id")): answer for answer in answers if isinstance(answer, dict)}
+
+
 def _of_batch(answer: dict[str, Any] | None) -> Response:
-    if answer is None:
+    if answer is None or not isinstance(answer.get("status"), int):
         fault = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, may_be_applied=True, code="missing from the batch")
         return Response(0, None, fault)
-    headers = {name.lower(): str(value) for name, value in (answer.get("headers") or {}).items()}
-    return _response(int(answer.get("status", 0)), headers, answer.get("body"))
+    given = answer.get("headers")
+    headers = {str(name).lower(): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
+    return _response(answer["status"], headers, answer.get("body"))
 
 
 def _response(status: int, headers: dict[str, str], body: Any) -> Response:

@@ -98,7 +98,7 @@ def _refusal(status: int, named: str, message: str, code: str) -> Fault:
             return Fault(Reason.ACCESS_POLICY if policy else Reason.ACCESS_DENIED, Scope.MAILBOX, code=code)
         case 404 if named in _MAILBOX_404:
             return Fault(_MAILBOX_404[named], Scope.MAILBOX, code=code)
-        case 404 | 410:
+        case 404 if named == "erroritemnotfound":
             return Fault(Reason.EVENT_GONE, Scope.ENTRY, code=code)
         case 409 | 412:
             return Fault(Reason.CONFLICT, Scope.ENTRY, code=code)
@@ -109,8 +109,11 @@ def _refusal(status: int, named: str, message: str, code: str) -> Fault:
         case 400 if named == "errorinvalididmalformed":
             # A stale or truncated id often lands here rather than on 404.
             return Fault(Reason.EVENT_GONE, Scope.ENTRY, code=code)
-        case _:
+        case 400 | 413 | 422 if named:
             return Fault(Reason.EVENT_REJECTED, Scope.ENTRY, code=code)
+        case _:
+            # Not Graph's own words: a gateway's, or an address that is not Graph's. It says nothing about the entry.
+            return Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, may_be_applied=True, code=code or f"status {status}")
 
 
 def _code(body: Any) -> tuple[str, str]:

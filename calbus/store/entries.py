@@ -51,10 +51,14 @@ WITH locked AS (
 ), marked AS (
     UPDATE entry e
     SET in_doubt = l.event_id IS NULL, applied_hash = NULL, write_version = e.write_version + 1,
+        doubted_at = CASE WHEN l.event_id IS NULL THEN now() END,
         applied_directory = CASE WHEN l.event_id IS NULL THEN l.directory ELSE l.applied_directory END,
         applied_mailbox = CASE WHEN l.event_id IS NULL THEN l.mailbox ELSE l.applied_mailbox END
     FROM locked l
-    WHERE e.entry_id = l.entry_id AND NOT l.in_doubt AND CASE
+    WHERE e.entry_id = l.entry_id AND CASE
+        -- In doubt already, it may be created again, and from now on that create may be the one in doubt.
+        WHEN l.in_doubt THEN
+            l.intent = 'present' AND (l.applied_directory, l.applied_mailbox) = (l.directory, l.mailbox)
         WHEN l.event_id IS NULL THEN l.intent = 'present'
         WHEN l.applied_hash IS NULL OR l.intent = 'hold' THEN false
         ELSE (l.intent, l.applied_directory, l.applied_mailbox, l.applied_hash)
@@ -62,7 +66,8 @@ WITH locked AS (
     END
     RETURNING e.entry_id, e.write_version
 )
-SELECT {_COLUMNS}, coalesce(m.write_version, e.write_version) AS write_version, e.attempts, e.published_at
+SELECT {_COLUMNS}, coalesce(m.write_version, e.write_version) AS write_version, e.attempts, e.published_at,
+    e.doubted_at
 FROM locked e LEFT JOIN marked m USING (entry_id)
 """  # noqa: S608
 
@@ -78,7 +83,9 @@ WITH locked AS (
 )
 UPDATE entry e SET
     applied_plan = CASE WHEN r.settled THEN r.plan ELSE e.applied_plan END,
-    applied_directory = r.directory, applied_mailbox = r.mailbox, applied_hash = r.hash, event_id = r.event_id,
+    -- A create that was marked and not sent leaves the place that the mark named: somebody can still be woken there.
+    applied_directory = coalesce(r.directory, e.applied_directory),
+    applied_mailbox = coalesce(r.mailbox, e.applied_mailbox), applied_hash = r.hash, event_id = r.event_id,
     etag = r.etag, generation = r.generation, in_doubt = r.in_doubt, write_version = e.write_version + 1,
     attempts = CASE WHEN e.plan = r.plan THEN r.attempts ELSE e.attempts END,
     last_error = CASE WHEN e.plan = r.plan THEN r.last_error ELSE e.last_error END,
@@ -99,15 +106,18 @@ UPDATE entry e SET
     applied_hash = NULL, etag = NULL, in_doubt = e.in_doubt OR e.event_id IS NULL,
     applied_directory = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.directory ELSE e.applied_directory END,
     applied_mailbox = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.mailbox ELSE e.applied_mailbox END,
-    write_version = e.write_version + 1, due_at = now()
+    doubted_at = now(), write_version = e.write_version + 1, due_at = now()
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS d (entry_id, directory, mailbox) JOIN locked USING (entry_id)
 WHERE e.entry_id = d.entry_id
 """
 
 _POSTPONE = """
-UPDATE entry e SET due_at = $2 WHERE e.entry_id IN (
+WITH locked AS (
     SELECT entry_id FROM entry WHERE entry_id = ANY ($1::uuid[]) AND due_at IS NOT NULL ORDER BY entry_id FOR UPDATE
 )
+UPDATE entry e SET due_at = p.until
+FROM unnest($1::uuid[], $2::timestamptz[]) AS p (entry_id, until) JOIN locked USING (entry_id)
+WHERE e.entry_id = p.entry_id
 """
 
 _SWEEP = """
@@ -139,6 +149,8 @@ class Loaded:
     write_version: int
     attempts: int
     published_at: datetime | None
+    doubted_at: datetime | None
+    """When a create was last about to be sent whose fate is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +203,10 @@ async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[L
     Entries that do not exist are left out.
     """
     rows = await connection.fetch(_LOAD_FOR_WORK, entry_ids)
-    return [Loaded(_entry(row), row["write_version"], row["attempts"], row["published_at"]) for row in rows]
+    return [
+        Loaded(_entry(row), row["write_version"], row["attempts"], row["published_at"], row["doubted_at"])
+        for row in rows
+    ]
 
 
 async def record(connection: Connection, results: list[Result]) -> dict[UUID, bool]:
@@ -215,9 +230,9 @@ async def disturb(connection: Connection, written: list[tuple[UUID, Place]]) -> 
         )
 
 
-async def postpone(pool: asyncpg.Pool, entry_ids: list[UUID], until: datetime) -> None:
-    """Let the sweeper command these again at `until`; those that have no work meanwhile are left alone."""
-    await pool.execute(_POSTPONE, entry_ids, until)
+async def postpone(pool: asyncpg.Pool, until: dict[UUID, datetime]) -> None:
+    """Let the sweeper command each again at its time; those that have no work meanwhile are left alone."""
+    await pool.execute(_POSTPONE, list(until), list(until.values()))
 
 
 async def sweep(pool: asyncpg.Pool, *, now: datetime, again_at: datetime, limit: int) -> list[Due]:

@@ -8,6 +8,11 @@ import asyncpg
 from calbus.outage import Dependency
 from calbus.settings import PostgresSettings, SettingsError
 
+WRONG_DSN = (
+    "CALBUS_POSTGRES_DSN is wrong: it is no address of the form postgresql://user:password@host:port/database, "
+    "with special characters in the password percent-encoded."
+)
+
 
 @asynccontextmanager
 async def connect(settings: PostgresSettings, postgres: Dependency) -> AsyncIterator[asyncpg.Pool]:
@@ -29,8 +34,8 @@ async def connect(settings: PostgresSettings, postgres: Dependency) -> AsyncIter
         pool = await postgres.insist(start)
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise SettingsError(f"CALBUS_POSTGRES_DSN is refused by the server: {error}") from None
-    except ValueError as error:
-        raise SettingsError(f"CALBUS_POSTGRES_DSN is wrong: {error}") from None
+    except (ValueError, asyncpg.ClientConfigurationError):
+        raise SettingsError(WRONG_DSN) from None  # the error's own text quotes pieces of the password
     try:
         yield pool
     finally:

@@ -46,12 +46,16 @@ INSERT INTO replan (tenant, scope, name) VALUES ($1, $2, $3)
 ON CONFLICT (tenant, scope, name) DO UPDATE SET after_source = '', after_kind = '', after_id = ''
 """
 
-_NEXT_REPLAN = """
+_WAITING_REPLANS = "SELECT replan_id, tenant FROM replan ORDER BY touched_at, replan_id LIMIT 16"
+
+_TAKE_REPLAN = """
 SELECT replan_id, tenant, scope, name, after_source, after_kind, after_id
-FROM replan ORDER BY replan_id LIMIT 1 FOR UPDATE SKIP LOCKED
+FROM replan WHERE replan_id = $1 FOR UPDATE SKIP LOCKED
 """
 
-_ADVANCE_REPLAN = "UPDATE replan SET after_source = $2, after_kind = $3, after_id = $4 WHERE replan_id = $1"
+_ADVANCE_REPLAN = """
+UPDATE replan SET after_source = $2, after_kind = $3, after_id = $4, touched_at = clock_timestamp() WHERE replan_id = $1
+"""
 
 _TOUCHED = {
     Scope.TENANT: """
@@ -150,9 +154,16 @@ async def change(connection: Connection, key: SettingKey, settings: SettingsEven
 
 
 async def next_replan(connection: Connection) -> Replan | None:
-    """The oldest re-plan that nobody else works on, locked until the transaction ends."""
-    row = await connection.fetchrow(_NEXT_REPLAN)
-    if row is None:
+    """The re-plan that waited longest and that nobody else works on, locked until the transaction ends.
+
+    Its tenant's settings are locked first: a change of settings locks in the same order, so that neither waits for
+    what the other holds.
+    """
+    for waiting in await connection.fetch(_WAITING_REPLANS):
+        await lock_for_planning(connection, [waiting["tenant"]])
+        if (row := await connection.fetchrow(_TAKE_REPLAN, waiting["replan_id"])) is not None:
+            break
+    else:
         return None
     return Replan(
         row["replan_id"],

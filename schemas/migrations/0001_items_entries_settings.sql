@@ -52,6 +52,7 @@ CREATE TABLE entry (
     etag             text,
     generation       integer NOT NULL DEFAULT 0,      -- rises when the event is gone, so that the next create is another transaction
     in_doubt         boolean NOT NULL DEFAULT false,  -- a create may have reached Graph without our knowing
+    doubted_at       timestamptz,                     -- when such a create was last about to be sent
     write_version    bigint  NOT NULL DEFAULT 0,      -- compare-and-set: rises with every write to the columns above
     attempts         integer NOT NULL DEFAULT 0,
     last_error       text,
@@ -84,6 +85,6 @@ CREATE TABLE replan (
     after_source text NOT NULL DEFAULT '',
     after_kind   text NOT NULL DEFAULT '',
     after_id     text NOT NULL DEFAULT '',
-    requested_at timestamptz NOT NULL DEFAULT now(),
+    touched_at   timestamptz NOT NULL DEFAULT now(),  -- the one that waited longest goes next: no tenant starves another
     UNIQUE (tenant, scope, name)
 );

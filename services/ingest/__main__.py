@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from calbus.admin import Pulse, admin_server
-from calbus.bus.kafka import consumer, producer
+from calbus.bus.kafka import consumer, producer, watch_kafka
 from calbus.bus.outbox import Relay
 from calbus.cli import command_of
 from calbus.lifecycle import run
@@ -45,6 +45,7 @@ async def serve(settings: IngestSettings) -> None:
         handler = Handler(settings, pool, sender, postgres=database, kafka=broker)
         log.info("ingest is running")
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch_kafka(sender, broker))
             tasks.create_task(relay.run())
             tasks.create_task(replanner.run())
             tasks.create_task(_consume(settings, reader, handler, relay, replanner, pulse, broker))

@@ -3,6 +3,7 @@
 The decisions stand in intake.py and planner.py; here is the order of effects and what happens when one fails.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from calbus.bus.cloudevents import UnreadableError, decode
 from calbus.bus.dead_letters import send_dead_letters
 from calbus.bus.kafka import topic_name
 from calbus.bus.wakeups import send_wakeups
-from calbus.entry import Entry, ItemKey
+from calbus.entry import ItemKey
 from calbus.outage import Dependency
 from calbus.revisions import Verdict
 from calbus.settings import KafkaSettings
@@ -25,7 +26,7 @@ from calbus.store.entries import Due
 from calbus.telemetry import OUTCOMES, RECORDS, log
 from schemas.events import Topic
 from schemas.fields import Identifier
-from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemEvent
+from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemUpserted
 from schemas.reasons import Reason
 from schemas.results import Outcome
 from schemas.switches import Scope, SettingsEvent, settings_key
@@ -103,8 +104,7 @@ class Handler:
             raise UnreadableError(Reason.WRONG_TOPIC, f"{event.type.name} belongs on {event.type.topic}")
         data = event.data
         if isinstance(data, ActionUpserted | ActionDeleted | ContactUpserted | ContactDeleted):
-            published_at = datetime.fromtimestamp(record.timestamp / 1_000, UTC)
-            batch.items.append((record, Arrival(data, published_at)))
+            batch.items.append((record, Arrival(data, _published_at(record))))
             return
         assert isinstance(data, SettingsEvent)
         expected = settings_key(data)
@@ -125,12 +125,13 @@ class Handler:
             part = parts.pop()
             try:
                 intake = await self._postgres.insist(lambda part=part: self._store([a for _, a in part]))  # type: ignore[misc]
-            except asyncpg.DataError as error:
+            except (asyncpg.DataError, ValueError) as error:
+                # Refused by the database, or by our own models when they read what is stored: one message is at fault.
                 if len(part) > 1:
                     middle = len(part) // 2
                     parts += [part[middle:], part[:middle]]
                     continue
-                log.error("the database refuses a message", error=type(error).__name__)
+                log.error("a message cannot be stored", error=type(error).__name__)
                 batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, type(error).__name__)))
                 self._count(part[0][0], "dead_letter")
                 continue
@@ -169,24 +170,16 @@ class Handler:
 
 async def store(connection: Connection, arrivals: list[Arrival], now: datetime) -> Intake:
     """Plan the arrivals and store plans and outcomes, in the caller's transaction. Raises items.RacedError."""
-    events: dict[ItemKey, list[ItemEvent]] = {}
+    versions: dict[ItemKey, list[ItemUpserted]] = {}
     for arrival in arrivals:
-        events.setdefault(key_of(arrival.event), []).append(arrival.event)
-    await switches.lock_for_planning(connection, {key.tenant for key in events})
-    stored = await items.lock(connection, events)
+        of_item = versions.setdefault(key_of(arrival.event), [])
+        if isinstance(arrival.event, ActionUpserted | ContactUpserted):
+            of_item.append(arrival.event)
+    tenants = {key.tenant for key in versions}
+    await switches.lock_for_planning(connection, tenants)
+    stored = await items.lock(connection, versions)
     current = await entries.lock_of_items(connection, stored)
-    of_item: dict[ItemKey, list[Entry]] = {}
-    for entry in current:
-        of_item.setdefault(entry.item, []).append(entry)
-    needed = {
-        key
-        for item_key, versions in events.items()
-        for key in settings_needed(
-            item_key,
-            (event for event in versions if isinstance(event, ActionUpserted | ContactUpserted)),
-            of_item.get(item_key, ()),
-        )
-    }
+    needed = settings_needed(versions, current, tenants)
     intake = take_in(arrivals, stored, current, await switches.fetch(connection, needed), now)
     await items.put(connection, intake.items, known=stored)
     await entries.put_desired(connection, list(intake.planned.values()))
@@ -207,6 +200,12 @@ def count_outcomes(outcomes: list[Outcome]) -> None:
     """Count decided outcomes, once their transaction has committed."""
     for decided in outcomes:
         OUTCOMES.labels(decided.ending, decided.reason).inc()
+
+
+def _published_at(record: ConsumerRecord) -> datetime:
+    """The record's timestamp; now, if it cannot be one (a producer that counts in microseconds, say)."""
+    now_ms = int(time.time() * 1_000)
+    return datetime.fromtimestamp((record.timestamp if 0 < record.timestamp <= now_ms else now_ms) / 1_000, UTC)
 
 
 def _key_of_tombstone(key: bytes | None) -> switches.SettingKey:

@@ -59,15 +59,17 @@ def key_of(event: ItemEvent) -> ItemKey:
     return ItemKey(event.tenant, event.source, event.kind, event.id)
 
 
-def settings_needed(key: ItemKey, items: Iterable[ItemUpserted], entries: Iterable[Entry]) -> set[SettingKey]:
-    """The settings that planning these versions of an item asks for."""
-    needed = {SettingKey(key.tenant, Scope.TENANT, "")}
-    users = {entry.assignee for entry in entries}
-    for item in items:
-        users.update(item.assignees)
-        if item.project is not None:
-            needed.add(SettingKey(key.tenant, Scope.PROJECT, item.project))
-    needed.update(SettingKey(key.tenant, Scope.ACCOUNT, user) for user in users)
+def settings_needed(
+    versions: dict[ItemKey, list[ItemUpserted]], entries: Iterable[Entry], tenants: Iterable[str]
+) -> set[SettingKey]:
+    """The settings that planning these versions of items, and these entries, asks for."""
+    needed = {SettingKey(tenant, Scope.TENANT, "") for tenant in tenants}
+    needed.update(SettingKey(entry.item.tenant, Scope.ACCOUNT, entry.assignee) for entry in entries)
+    for key, items in versions.items():
+        for item in items:
+            needed.update(SettingKey(key.tenant, Scope.ACCOUNT, user) for user in item.assignees)
+            if item.project is not None:
+                needed.add(SettingKey(key.tenant, Scope.PROJECT, item.project))
     return needed
 
 

@@ -17,8 +17,9 @@ from calbus.outage import Dependency
 from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
-from calbus.telemetry import REPLAN_PENDING
+from calbus.telemetry import REPLAN_PENDING, log
 from schemas.events import Topic
+from schemas.items import Kind
 from services.ingest.handler import count_outcomes, due
 from services.ingest.intake import Intake, plan_anew, settings_needed
 
@@ -46,6 +47,7 @@ class Replanner:
         self._postgres = postgres
         self._kafka = kafka
         self._wake = asyncio.Event()
+        self._chunk_max_items = CHUNK_MAX_ITEMS
 
     def wake(self) -> None:
         """Say that a setting changed, so that the re-plan need not wait for the next look."""
@@ -64,8 +66,16 @@ class Replanner:
 
     async def step(self) -> bool:
         """Plan one chunk; False if there was nothing to do."""
-        intake = await self._postgres.insist(self._plan_chunk)
+        try:
+            intake = await self._postgres.insist(self._plan_chunk)
+        except Exception:
+            if self._chunk_max_items == 1:
+                raise
+            # One item among them breaks the planning: find it by going one at a time.
+            self._chunk_max_items = 1
+            return True
         if intake is None:
+            self._chunk_max_items = CHUNK_MAX_ITEMS
             return False
         self._relay.wake()
         await self._kafka.insist(lambda: send_wakeups(self._producer, self._topic, due(intake)))
@@ -86,22 +96,27 @@ class Replanner:
     async def _plan(self, connection: Connection, replan: switches.Replan) -> Intake:
         now = datetime.now(UTC)
         tenant = replan.setting.tenant
-        touched = await switches.touched_items(connection, replan, CHUNK_MAX_ITEMS)
+        touched = await switches.touched_items(connection, replan, self._chunk_max_items)
         if not touched:
             await switches.finish_replan(connection, replan)
             return Intake()
-        await switches.lock_for_planning(connection, [tenant])
+        if self._chunk_max_items == 1:
+            try:
+                async with connection.transaction():
+                    return await self._plan_items(connection, replan, touched, now)
+            except (ValueError, asyncpg.DataError):
+                log.exception("an item cannot be planned anew; it stays as it is", tenant=tenant, item=touched[0][2])
+                await switches.advance_replan(connection, replan, touched[-1])
+                return Intake()
+        return await self._plan_items(connection, replan, touched, now)
+
+    async def _plan_items(
+        self, connection: Connection, replan: switches.Replan, touched: list[tuple[str, Kind, str]], now: datetime
+    ) -> Intake:
+        tenant = replan.setting.tenant
         stored = await items.lock(connection, [ItemKey(tenant, *item) for item in touched])
         current = await entries.lock_of_items(connection, stored)
-        needed = {
-            key
-            for item_key, item in stored.items()
-            for key in settings_needed(
-                item_key,
-                [item.item] if item.item else [],
-                [entry for entry in current if entry.item == item_key],
-            )
-        }
+        needed = settings_needed({key: [item.item] for key, item in stored.items() if item.item}, current, [tenant])
         intake = plan_anew(stored, current, await switches.fetch(connection, needed), now)
         await entries.put_desired(connection, list(intake.planned.values()))
         await outbox.add(connection, intake.outcomes, now)

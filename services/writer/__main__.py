@@ -8,7 +8,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer
 
 from calbus.admin import Pulse, admin_server
-from calbus.bus.kafka import consumer, producer, topic_name
+from calbus.bus.kafka import consumer, producer, topic_name, watch_kafka
 from calbus.bus.outbox import Relay
 from calbus.bus.wakeups import send_wakeups
 from calbus.cli import command_of
@@ -46,8 +46,8 @@ async def serve(settings: WriterSettings) -> None:
         sender = await stack.enter_async_context(producer(settings, broker))
         relay = Relay(pool, sender, settings.topic_prefix, postgres=database, kafka=broker)
 
-        async def postpone(entry_ids: list[UUID], until: datetime) -> None:
-            await database.insist(lambda: entries.postpone(pool, entry_ids, until))
+        async def postpone(until: dict[UUID, datetime]) -> None:
+            await database.insist(lambda: entries.postpone(pool, until))
 
         async def send_elsewhere(due: list[Due]) -> None:
             await broker.insist(lambda: send_wakeups(sender, commands, due))
@@ -57,9 +57,8 @@ async def serve(settings: WriterSettings) -> None:
         dispatcher = Dispatcher(
             lanes,
             rests,
-            Handler(pool, graph, _policy(settings), rests, postgres=database),
+            Handler(pool, graph, _policy(settings), rests, doubt_s=settings.writer_doubt_s, postgres=database),
             max_calls=settings.writer_max_calls,
-            max_entries=settings.writer_max_entries,
             postpone=postpone,
             send_elsewhere=send_elsewhere,
             settled=relay.wake,
@@ -89,6 +88,7 @@ async def serve(settings: WriterSettings) -> None:
         log.info("writer is running")
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(watch_kafka(sender, broker))
                 tasks.create_task(relay.run())
                 tasks.create_task(sweeper.run())
                 tasks.create_task(sweeper.count())
@@ -105,7 +105,7 @@ async def serve(settings: WriterSettings) -> None:
 async def _consume(reader: AIOKafkaConsumer, dispatcher: Dispatcher, pulse: Pulse) -> None:
     while True:
         pulse.beat()
-        if not dispatcher.has_room():
+        if not dispatcher.accepting:
             await asyncio.sleep(POLL_MS / 1_000 / 10)
             continue
         fetched = await reader.getmany(timeout_ms=POLL_MS, max_records=POLL_MAX_RECORDS)
@@ -131,6 +131,7 @@ def _limits(settings: WriterSettings) -> LaneLimits:
         settings.writer_lane_max_in_flight,
         settings.writer_lane_max_requests_per_10_min,
         settings.writer_lane_max_entries,
+        settings.writer_max_entries,
     )
 
 

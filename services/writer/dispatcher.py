@@ -15,6 +15,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from calbus.bus.offsets import Offsets
 from calbus.bus.wakeups import read_wakeup
 from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.lifecycle import at_most
 from calbus.store.entries import Due
 from calbus.telemetry import LANE_QUEUE, LANES, RECORDS, log
 from schemas.events import Topic
@@ -22,9 +23,10 @@ from services.writer.handler import Handler, Report
 from services.writer.lanes import Job, Lanes
 
 COMMIT_INTERVAL_S = 0.5
+COMMIT_TIMEOUT_S = 5.0
 SHED_MAX_ENTRIES = 1_000
-# Where a lane is full, its overflow is looked at again after this.
-OVERFLOW_S = 5.0
+# A job that breaks our own code is looked at again after this, in case it was the moment and not the job.
+BROKEN_JOB_S = 60.0
 
 
 class LaneRests:
@@ -58,8 +60,7 @@ class Dispatcher:
         handler: Handler,
         *,
         max_calls: int,
-        max_entries: int,
-        postpone: Callable[[list[UUID], datetime], Awaitable[None]],
+        postpone: Callable[[dict[UUID, datetime]], Awaitable[None]],
         send_elsewhere: Callable[[list[Due]], Awaitable[None]],
         settled: Callable[[], None],
     ) -> None:
@@ -67,7 +68,6 @@ class Dispatcher:
         self._rests = rests
         self._handler = handler
         self._max_calls = max_calls
-        self._max_entries = max_entries
         self._postpone = postpone
         self._send_elsewhere = send_elsewhere
         self._settled = settled
@@ -76,13 +76,14 @@ class Dispatcher:
         self._changed = asyncio.Event()
         self._accepting = True
 
-    def has_room(self) -> bool:
-        """Whether more wake-ups may be read."""
-        return self._accepting and self._lanes.queued < self._max_entries
+    @property
+    def accepting(self) -> bool:
+        """Whether wake-ups may be read: not while mailboxes change hands. Full lanes are no reason to stop."""
+        return self._accepting
 
     async def accept(self, records: list[ConsumerRecord]) -> None:
         """Queue wake-ups. Those whose lane rests, or is full, are left to the sweeper."""
-        shed: dict[float, list[Job]] = {}
+        refused: list[tuple[float, Job]] = []
         now_s = time.monotonic()
         for record in records:
             position = self._offsets.received(TopicPartition(record.topic, record.partition), record.offset)
@@ -95,11 +96,10 @@ class Dispatcher:
             lane, tenant, entry_id = wakeup
             job = Job(entry_id, lane, tenant, [position])
             if not self._lanes.offer(job, now_s):
-                shed.setdefault(self._lanes.rests_until_s(lane), []).append(job)
+                refused.append((self._lanes.room_at_s(lane, now_s) - now_s, job))
         RECORDS.labels(Topic.COMMANDS, "accepted").inc(len(records))
-        for until_s, jobs in shed.items():
-            await self._shed(jobs, max(until_s - now_s, OVERFLOW_S))
         self._changed.set()
+        await self._shed(refused)
 
     async def run(self) -> None:
         """Hand out jobs until cancelled."""
@@ -128,16 +128,23 @@ class Dispatcher:
         self._calls.discard(call)
         self._changed.set()
         if not call.cancelled() and (error := call.exception()) is not None:
-            # A fault of ours. Nothing is lost: the entries are unsettled, and due again soon.
             log.error("a batch of jobs broke off", exc_info=error)
 
     async def _call(self, jobs: list[Job]) -> None:
         try:
             reports = await self._handler.handle(jobs)
-        except BaseException:
-            for job in jobs:
-                self._lanes.done(job, time.monotonic(), requests=1)
+        except asyncio.CancelledError:
             raise
+        except Exception:  # noqa: BLE001
+            # A fault of ours. One job must not take its neighbours along, nor hold its partition for ever.
+            if len(jobs) > 1:
+                for job in jobs:
+                    await self._call([job])
+                return
+            log.exception("a job broke off", entry_id=str(jobs[0].entry_id), lane=jobs[0].lane)
+            self._lanes.done(jobs[0], time.monotonic(), requests=1)
+            await self._shed([(BROKEN_JOB_S, jobs[0])])
+            return
         self._settled()
         elsewhere = [report.elsewhere for report in reports if report.elsewhere is not None]
         if elsewhere:
@@ -153,15 +160,15 @@ class Dispatcher:
         for report in reports:
             if not (report.again and self._accepting and self._lanes.offer(report.job, now_s)):
                 self._finished(report.job)
-        for wait_s, jobs in self._rests.take_shed():
-            await self._shed(jobs, wait_s)
+        await self._shed([(wait_s, job) for wait_s, jobs in self._rests.take_shed() for job in jobs])
 
-    async def _shed(self, jobs: list[Job], wait_s: float) -> None:
-        until = datetime.now(UTC) + timedelta(seconds=wait_s)
+    async def _shed(self, jobs: list[tuple[float, Job]]) -> None:
+        """Give jobs back to PostgreSQL, each due again after so many seconds."""
+        now = datetime.now(UTC)
         for at in range(0, len(jobs), SHED_MAX_ENTRIES):
             part = jobs[at : at + SHED_MAX_ENTRIES]
-            await self._postpone([job.entry_id for job in part], until)
-            for job in part:
+            await self._postpone({job.entry_id: now + timedelta(seconds=wait_s) for wait_s, job in part})
+            for _, job in part:
                 self._finished(job)
 
     def _finished(self, job: Job) -> None:
@@ -178,6 +185,7 @@ class Dispatcher:
     def resume(self) -> None:
         """Begin afresh with the partitions that were assigned now."""
         self._offsets.reassigned()
+        self._lanes.clear()
         self._accepting = True
         self._changed.set()
 
@@ -194,7 +202,10 @@ class Dispatcher:
         if not offsets:
             return
         try:
-            await consumer.commit(offsets)
+            # While the broker is away a commit waits without end; what it would say can be said later.
+            await at_most(COMMIT_TIMEOUT_S, consumer.commit(offsets))
+        except TimeoutError:
+            log.warning("offsets not committed", error="no answer")
         except (CommitFailedError, IllegalStateError):
             log.info("offsets not committed: the group was rebalanced")
         except KafkaError as error:

@@ -23,7 +23,7 @@ from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
 from services.writer.lanes import Job
-from services.writer.reconciler import Step, advance, next_step, request_for
+from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import GiveUp, RetryPolicy, decide_retry
 
 # find, read, update is the longest way there is; more means that the world moves while we look.
@@ -79,12 +79,20 @@ class Handler:
     """Carries out jobs. Several batches may be under way, never two with the same entry."""
 
     def __init__(
-        self, pool: asyncpg.Pool, graph: GraphClient, policy: RetryPolicy, rests: Rests, *, postgres: Dependency
+        self,
+        pool: asyncpg.Pool,
+        graph: GraphClient,
+        policy: RetryPolicy,
+        rests: Rests,
+        *,
+        doubt_s: float,
+        postgres: Dependency,
     ) -> None:
         self._pool = pool
         self._graph = graph
         self._policy = policy
         self._rests = rests
+        self._doubt_s = doubt_s
         self._postgres = postgres
 
     async def handle(self, jobs: list[Job]) -> list[Report]:
@@ -118,18 +126,23 @@ class Handler:
             due = [(work, step) for work, step in steps if step is not Step.NOTHING]
             if not due:
                 return
-            responses = await self._send([(_place(work), request_for(work.entry, step)) for work, step in due])
+            responses = await self._send([(work, request_for(work.entry, step)) for work, step in due])
             for (work, step), response in zip(due, responses, strict=True):
                 self._take_answer(work, step, response)
         for work in works:
             work.over = True
 
-    async def _send(self, requests: list[tuple[Place, Request]]) -> list[Response]:
-        by_directory: dict[str, list[int]] = {}
-        for index, (place, _) in enumerate(requests):
-            by_directory.setdefault(place.directory, []).append(index)
-        calls = []
-        for directory, indexes in by_directory.items():
+    async def _send(self, requests: list[tuple[_Work, Request]]) -> list[Response]:
+        """Pack what is many and healthy. What has failed before goes alone, lest it hang its neighbours."""
+        together: dict[str, list[int]] = {}
+        calls: list[tuple[str, list[int]]] = []
+        for index, (work, _) in enumerate(requests):
+            directory = _place(work).directory
+            if work.loaded.attempts:
+                calls.append((directory, [index]))
+            else:
+                together.setdefault(directory, []).append(index)
+        for directory, indexes in together.items():
             size = 1 if len(indexes) <= SINGLES_MAX else BATCH_MAX_REQUESTS
             calls += [(directory, indexes[at : at + size]) for at in range(0, len(indexes), size)]
         answers = await asyncio.gather(
@@ -142,7 +155,8 @@ class Handler:
 
     def _take_answer(self, work: _Work, step: Step, response: Response) -> None:
         place = _place(work)
-        after = advance(work.entry, step, response, repeat=work.repeat)
+        circumstances = Circumstances(work.repeat, work.loaded.attempts, self._doubt_left_s(work))
+        after = advance(work.entry, step, response, circumstances)
         if step in _WRITING and (response.fault is None or response.fault.may_be_applied):
             work.written_in = place
         work.entry = after.entry
@@ -174,6 +188,13 @@ class Handler:
             request_id=after.fault.request_id,
             retry_after_s=work.retry_after_s,
         )
+
+    def _doubt_left_s(self, work: _Work) -> float:
+        """For how long a create of this entry may still arrive."""
+        doubted_at = work.loaded.doubted_at
+        if doubted_at is None:
+            return 0.0
+        return max(self._doubt_s - (datetime.now(UTC) - doubted_at).total_seconds(), 0.0)
 
     async def _record(self, works: list[_Work]) -> dict[UUID, bool]:
         """Store results and the outcomes they decide, in one transaction."""

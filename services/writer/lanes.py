@@ -24,6 +24,12 @@ class LaneLimits:
     max_in_flight: int
     max_requests_per_10_min: int
     max_entries: int
+    max_entries_of_all: int
+
+    @property
+    def scarce_entries(self) -> int:
+        """What a lane may still hold when all together hold too much: enough to keep it busy."""
+        return 2 * self.max_in_flight
 
     @property
     def burst_requests(self) -> float:
@@ -57,6 +63,8 @@ class _Lane:
     # GCRA: the theoretical arrival time of the next request.
     tat_s: float = 0.0
     parked_until_s: float = 0.0
+    # When the last entry that found no room will find some.
+    overflow_at_s: float = 0.0
     listed: bool = False
     timer_at_s: float | None = None
 
@@ -84,7 +92,9 @@ class Lanes:
         if (earlier := held.get(job.entry_id)) is not None:
             earlier.positions += job.positions
             return True
-        if len(lane.queue) + len(lane.waiting) >= self._limits.max_entries:
+        scarce = self.queued >= self._limits.max_entries_of_all
+        room = self._limits.scarce_entries if scarce else self._limits.max_entries
+        if len(lane.queue) + len(lane.waiting) >= room:
             return False
         held[job.entry_id] = job
         self.queued += 1
@@ -142,6 +152,15 @@ class Lanes:
             lane.queue.clear()
             lane.waiting.clear()
         self.queued = 0
+
+    def room_at_s(self, name: str, now_s: float) -> float:
+        """When an entry that `offer` refused should come again: each later than the one before, as the lane drains."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            return now_s
+        drained_at_s = max(now_s, self._goes_at_s(lane)) + len(lane.queue) * self._limits.interval_s
+        lane.overflow_at_s = max(lane.overflow_at_s, drained_at_s, lane.parked_until_s) + self._limits.interval_s
+        return lane.overflow_at_s
 
     def rests_until_s(self, name: str) -> float:
         """When a lane is no longer parked; in the past if it is not."""

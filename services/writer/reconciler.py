@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from calbus.entry import Applied, Content, Entry, Intent, transaction_id_of
+from calbus.entry import Applied, Content, Entry, Intent, Place, transaction_id_of
 from calbus.graph import events
 from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope
@@ -37,7 +37,7 @@ def next_step(entry: Entry) -> Step:
         return Step.FIND
     if applied.event_id is None:
         return Step.CREATE if desired.intent is Intent.PRESENT else Step.NOTHING
-    leaves = desired.intent is Intent.ABSENT or applied.place != desired.place
+    leaves = desired.intent is Intent.ABSENT or not _same_mailbox(applied.place, desired.place)
     if not leaves and applied.content_hash == desired.content_hash:
         return Step.NOTHING
     if applied.etag is None:
@@ -87,23 +87,34 @@ class Advance:
     reload: bool = False
 
 
-def advance(entry: Entry, step: Step, response: Response, *, repeat: Fault | None) -> Advance:
-    """Take in the answer to a step. `repeat`: how the create just before was refused as a repetition, if it was."""
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What else bears on an answer. `repeat`: how the create just before was refused as a repetition, if it was.
+    `doubt_left_s`: for how long a create that was sent earlier may still arrive."""
+
+    repeat: Fault | None = None
+    attempts: int = 0
+    doubt_left_s: float = 0.0
+
+
+def advance(entry: Entry, step: Step, response: Response, circumstances: Circumstances) -> Advance:
+    """Take in the answer to a step."""
     if response.fault is not None:
-        return _faulted(entry, step, response.fault)
-    if not _says_what_was_asked(step, response.body):
-        return _faulted(entry, step, _INCOMPLETE)
-    return _done(entry, step, response.body, repeat)
+        return _faulted(entry, step, response.fault, circumstances.attempts)
+    if not _says_what_was_asked(step, response):
+        return _faulted(entry, step, _INCOMPLETE, circumstances.attempts)
+    return _done(entry, step, response.body, circumstances)
 
 
 # Seen of proxies and of services in trouble: a success without what makes it one. The work may be done, or not.
 _INCOMPLETE = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, may_be_applied=True, code="incomplete answer")
 
 
-def _says_what_was_asked(step: Step, body: Any) -> bool:
+def _says_what_was_asked(step: Step, response: Response) -> bool:
+    body = response.body
     match step:
         case Step.DELETE:
-            return True
+            return response.status == 204
         case Step.FIND:
             found = body.get("value") if isinstance(body, dict) else None
             return isinstance(found, list) and all(map(_names_an_event, found))
@@ -115,7 +126,7 @@ def _names_an_event(body: Any) -> bool:
     return isinstance(body, dict) and all(isinstance(body.get(name), str) for name in ("id", "@odata.etag"))
 
 
-def _done(entry: Entry, step: Step, body: Any, repeat: Fault | None = None) -> Advance:
+def _done(entry: Entry, step: Step, body: Any, circumstances: Circumstances) -> Advance:
     applied = entry.applied
     match step:
         case Step.CREATE:
@@ -133,12 +144,20 @@ def _done(entry: Entry, step: Step, body: Any, repeat: Fault | None = None) -> A
             after = replace(applied, etag=body["@odata.etag"])
         case Step.FIND:
             after = _found(entry, body["value"])
-            if after.event_id is None and repeat is not None:
+            if after.event_id is not None:
+                return Advance(replace(entry, applied=after))
+            if circumstances.repeat is not None:
                 # The transaction id was used up before we looked, and no event of ours is there: somebody deleted it.
-                return Advance(replace(entry, applied=_gone(applied)), repeat, reload=True)
+                return Advance(replace(entry, applied=_gone(applied)), circumstances.repeat, reload=True)
+            if entry.desired.intent is Intent.PRESENT and _same_mailbox(applied.place, entry.desired.place):
+                # Created again under the same transaction id: if the first still arrives, they are one event.
+                return Advance(replace(entry, applied=after))
+            if circumstances.doubt_left_s:
+                # Nothing will be created here again, and the first may still arrive: look once more when it cannot.
+                late = Fault(Reason.IN_DOUBT, Scope.ENTRY, retry_after_s=circumstances.doubt_left_s)
+                return Advance(entry, late)
             # The mark that covers a create names the mailbox it was set for.
-            moved = after.event_id is None and applied.place != entry.desired.place
-            return Advance(replace(entry, applied=after), reload=moved)
+            return Advance(replace(entry, applied=after), reload=entry.desired.intent is Intent.PRESENT)
         case _:
             after = _gone(applied)
             # What comes next, if anything, is a create: it must be marked first.
@@ -163,11 +182,28 @@ def _gone(applied: Applied) -> Applied:
     )
 
 
-def _faulted(entry: Entry, step: Step, fault: Fault) -> Advance:
-    applied = entry.applied
+# So many times a mailbox that is to be left must be unknown before it is believed to be gone, or to have another name.
+UNKNOWN_BEFORE_GONE = 3
+
+
+def _same_mailbox(one: Place | None, other: Place | None) -> bool:
+    return one is not None and other is not None and one.lane == other.lane
+
+
+def _faulted(entry: Entry, step: Step, fault: Fault, attempts: int) -> Advance:
+    applied, desired = entry.applied, entry.desired
+    leaves = desired.intent is not Intent.PRESENT or not _same_mailbox(applied.place, desired.place)
     match step, fault.reason:
         case Step.DELETE, Reason.EVENT_GONE:
-            return _done(entry, step, None)
+            return _done(entry, step, None, Circumstances())
+        case ((Step.DELETE | Step.READ | Step.FIND), Reason.MAILBOX_UNKNOWN) if (
+            leaves and attempts >= UNKNOWN_BEFORE_GONE
+        ):
+            if desired.place is None:
+                return Advance(replace(entry, applied=_gone(applied)))
+            # A mailbox that got another name took its events along: look for ours under the new one.
+            renamed = replace(applied, place=desired.place, event_id=None, etag=None, content_hash=None, in_doubt=True)
+            return Advance(replace(entry, applied=renamed), reload=True)
         case ((Step.UPDATE | Step.READ), Reason.EVENT_GONE):
             return Advance(replace(entry, applied=_gone(applied)), fault, reload=True)
         case ((Step.UPDATE | Step.DELETE), Reason.CONFLICT):

@@ -59,6 +59,8 @@ def decide_retry(
     if fault.reason is Reason.THROTTLED:
         # Told to wait no time (a date that our clock has passed, say), we wait a little: refused calls count too.
         return Retry(max(asked_s, policy.passing.first_s))
+    if fault.reason is Reason.IN_DOUBT:
+        return Retry(asked_s)
     if reload and attempts < RELOADS_AT_ONCE_MAX:
         return Retry(asked_s)
     passing = explain(fault.reason).next_actor is NextActor.CALBUS

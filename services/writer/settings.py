@@ -19,9 +19,9 @@ class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, AdminSettin
     writer_lane_max_requests_per_10_min: Annotated[int, Field(ge=20, le=10_000)] = 9_000
     """Requests to one mailbox in any ten minutes. Microsoft allows 10,000; the rest is for reading."""
     writer_lane_max_entries: Annotated[int, Field(ge=1, le=100_000)] = 1_000
-    """Entries that wait in one mailbox's queue; more are left to the sweeper."""
+    """Entries that wait in one mailbox's queue; more are left in PostgreSQL until there is room."""
     writer_max_entries: Annotated[int, Field(ge=20, le=1_000_000)] = 20_000
-    """Entries that wait in all queues; above that no wake-ups are read."""
+    """Entries that wait in all queues; above that each queue takes only a few."""
     writer_max_calls: Annotated[int, Field(ge=1, le=256)] = 64
     """Calls to Microsoft Graph, single or batch, in flight at a time."""
     writer_retry_first_s: Annotated[float, Field(gt=0, le=600)] = 1.0
@@ -36,5 +36,7 @@ class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, AdminSettin
     """How often the sweeper looks for entries that are due."""
     writer_sweep_again_s: Annotated[float, Field(gt=0, le=3_600)] = 120.0
     """An entry that was swept and is still unsettled after so long is swept again."""
+    writer_doubt_s: Annotated[float, Field(gt=0, le=3_600)] = 300.0
+    """A create whose fate is not known may still arrive for so long."""
     writer_drain_s: Annotated[float, Field(ge=0, le=300)] = 20.0
     """At the end, and when mailboxes move to another writer, calls in flight are waited for no longer than this."""

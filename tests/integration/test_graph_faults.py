@@ -263,3 +263,93 @@ async def test_a_delete_whose_answer_was_lost_is_not_taken_for_undone(running: W
         await tenant.publish(back)
         assert (await tenant.outcome(back, "ann")).ending is Ending.APPLIED
         await applied_once(tenant, "a1")
+
+
+async def test_created_and_deleted_again_while_the_mailbox_rests(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.add_fault(
+            Fault(tenant=tenant.directory, operation="create", times=1, status=429, retry_after_s=2, delay_ms=300)
+        )
+        created = tenant.action("a1", "ann")
+        await tenant.publish(created)
+
+        async def marked() -> bool:
+            rows = await running.fetch("SELECT in_doubt FROM entry WHERE tenant = $1", tenant.id)
+            return bool(rows and rows[0]["in_doubt"])
+
+        await until(marked, "the create to be under way")
+        gone = tenant.deleted("a1")
+        await tenant.publish(gone)
+        assert (await tenant.outcome(gone, "ann")).ending is Ending.WITHDRAWN
+        assert await tenant.calendar("ann") == []
+
+
+async def test_a_create_that_arrives_late_leaves_no_orphan(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.add_fault(
+            Fault(tenant=tenant.directory, operation="create", times=1, drop=True, after_apply=True)
+        )
+        await running.admin.add_fault(Fault(tenant=tenant.directory, operation="list", times=1, delay_ms=1))
+        created = tenant.action("a1", "ann")
+        await tenant.publish(created)
+
+        async def applied() -> bool:
+            return bool(await tenant.calendar("ann"))
+
+        await until(applied, "the create whose answer is lost")
+        gone = tenant.deleted("a1")
+        await tenant.publish(gone)
+        assert (await tenant.outcome(gone, "ann")).ending is Ending.WITHDRAWN
+        assert await tenant.calendar("ann") == []
+
+
+async def test_a_mailbox_that_hangs_is_left_alone_and_holds_nobody(world: World) -> None:
+    users = [f"u{number}" for number in range(12)]
+    async with world.ingest(), world.writer(graph_timeout_s=2), world.tenant("hangs", *users) as tenant:
+        await world.admin.add_fault(Fault(tenant=tenant.directory, user=tenant.mailbox("hangs"), delay_ms=60_000))
+        stuck = [tenant.action(f"s{number}", "hangs") for number in range(30)]
+        quick = [tenant.action(f"q{number}", users[number % 12]) for number in range(120)]
+        await tenant.publish(*stuck, *quick)
+        await asyncio.gather(*(tenant.outcome(action, action.assignees[0]) for action in quick))
+        assert await tenant.calendar("hangs") == []
+        for user in users:
+            assert len(await tenant.calendar(user)) == 10
+
+
+async def test_a_mailbox_that_got_another_name_keeps_its_entries(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        action = tenant.action("a1", "ann")
+        await tenant.publish(action)
+        await tenant.outcome(action, "ann")
+        # The old name is gone, and what stood there stands nowhere: the entry must appear under the new one.
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.MISSING)
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann-new"))
+        await tenant.publish(tenant.account("ann", mailbox=tenant.mailbox("ann-new")))
+
+        async def shown() -> bool:
+            return await tenant.subjects("ann-new") == ["○ Do a1"]
+
+        await until(shown, "the entry under the new name")
+
+
+async def test_one_tenants_bulk_does_not_delay_another(world: World) -> None:
+    crowd = [f"u{number}" for number in range(30)]
+    async with (
+        world.ingest(),
+        world.writer(writer_max_entries=200),
+        world.tenant(*crowd) as bulk,
+        world.tenant("ann") as other,
+    ):
+        await world.admin.set_limits(bulk.directory, latency_ms=100)
+        await bulk.publish(*[bulk.action(f"a{number}", crowd[number % 30]) for number in range(3_000)])
+
+        async def busy() -> bool:
+            return bool(world.outcomes[bulk.id])
+
+        await until(busy, "the bulk to be under way")
+        started = time.monotonic()
+        action = other.action("a1", "ann")
+        await other.publish(action)
+        await other.outcome(action, "ann")
+        assert time.monotonic() - started < 10
+        assert len(world.outcomes[bulk.id]) < 3_000

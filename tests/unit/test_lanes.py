@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 from calbus.bus.offsets import Position
 from services.writer.lanes import WINDOW_S, Job, LaneLimits, Lanes
 
-WIDE = LaneLimits(max_in_flight=3, max_requests_per_10_min=9_000, max_entries=1_000)
+WIDE = LaneLimits(max_in_flight=3, max_requests_per_10_min=9_000, max_entries=1_000, max_entries_of_all=100_000)
 PARTITION = TopicPartition("commands", 0)
 
 
@@ -69,7 +69,7 @@ def test_a_saturated_lane_holds_up_nobody() -> None:
 
 
 def test_a_lane_without_budget_holds_up_nobody() -> None:
-    lanes = filled(LaneLimits(3, 20, 1_000), job(1, "slow"), job(2, "slow"), job(3, "quick"))
+    lanes = filled(LaneLimits(3, 20, 1_000, 100_000), job(1, "slow"), job(2, "slow"), job(3, "quick"))
     assert numbers(lanes.take(0.0, 20)) == [1, 3]
 
 
@@ -103,13 +103,13 @@ def test_parking_gives_back_what_waits_behind_work_in_flight() -> None:
 
 
 def test_a_full_lane_takes_no_more_entries() -> None:
-    lanes = filled(LaneLimits(3, 9_000, 2), job(1), job(2))
+    lanes = filled(LaneLimits(3, 9_000, 2, 100_000), job(1), job(2))
     assert not lanes.offer(job(3), 0.0)
     assert lanes.offer(job(3, "b"), 0.0)
 
 
 def test_a_full_lane_still_takes_wakeups_of_entries_that_wait_in_it() -> None:
-    assert filled(LaneLimits(3, 9_000, 1), job(1)).offer(job(1, offset=7), 0.0)
+    assert filled(LaneLimits(3, 9_000, 1, 100_000), job(1)).offer(job(1, offset=7), 0.0)
 
 
 def test_wakeups_of_one_entry_become_one_job_with_all_their_positions() -> None:

@@ -46,27 +46,28 @@ def most_in_any_window(sent: list[float]) -> int:
 @pytest.mark.parametrize("limit", [20, 100, 1_000])
 @pytest.mark.parametrize("call_s", [0.001, 0.5, 20.0])
 def test_no_ten_minutes_see_more_requests_than_allowed(limit: int, call_s: float) -> None:
-    sent = requests_under_greedy_load(LaneLimits(3, limit, 100), call_s=call_s, each=1, until_s=4 * WINDOW_S)
+    sent = requests_under_greedy_load(LaneLimits(3, limit, 100, 100_000), call_s=call_s, each=1, until_s=4 * WINDOW_S)
     assert most_in_any_window(sent) <= limit
 
 
 @pytest.mark.parametrize("limit", [20, 100, 1_000])
 def test_nineteen_twentieths_of_what_is_allowed_are_used(limit: int) -> None:
     windows = 10
-    sent = requests_under_greedy_load(LaneLimits(3, limit, 100), call_s=0.01, each=1, until_s=windows * WINDOW_S)
+    limits = LaneLimits(3, limit, 100, 100_000)
+    sent = requests_under_greedy_load(limits, call_s=0.01, each=1, until_s=windows * WINDOW_S)
     assert len(sent) >= 0.95 * limit * windows
 
 
 @pytest.mark.parametrize("limit", [1_000])
 @pytest.mark.parametrize("call_s", [0.05, 5.0])
 def test_jobs_of_several_requests_go_over_by_no_more_than_is_in_flight(limit: int, call_s: float) -> None:
-    sent = requests_under_greedy_load(LaneLimits(3, limit, 100), call_s=call_s, each=4, until_s=4 * WINDOW_S)
+    sent = requests_under_greedy_load(LaneLimits(3, limit, 100, 100_000), call_s=call_s, each=4, until_s=4 * WINDOW_S)
     assert most_in_any_window(sent) <= limit + 3 * 3
 
 
 @given(st.lists(st.floats(0.0, 700.0), min_size=60, max_size=120), st.integers(20, 40))
 def test_no_ten_minutes_see_more_than_allowed_however_work_comes(pauses: list[float], limit: int) -> None:
-    lanes = Lanes(LaneLimits(4, limit, 1_000))
+    lanes = Lanes(LaneLimits(4, limit, 1_000, 100_000))
     now_s, sent = 0.0, []
     for number, pause_s in enumerate(pauses):
         now_s += pause_s if pause_s > 600 else pause_s / 20
@@ -81,7 +82,7 @@ def test_no_ten_minutes_see_more_than_allowed_however_work_comes(pauses: list[fl
 # -- any course of events ---------------------------------------------------------------------------------------------
 
 LANES = {"a": "contoso", "b": "contoso", "c": "fabrikam"}
-LIMITS = LaneLimits(max_in_flight=2, max_requests_per_10_min=200, max_entries=2)
+LIMITS = LaneLimits(max_in_flight=2, max_requests_per_10_min=200, max_entries=2, max_entries_of_all=100_000)
 
 
 class LanesMachine(RuleBasedStateMachine):

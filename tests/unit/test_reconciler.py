@@ -26,13 +26,13 @@ from calbus.entry import (
     entry_id_of,
     transaction_id_of,
 )
-from calbus.graph.client import Request, Response
+from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope
 from calbus.graph.events import event_of
 from schemas.items import Kind
 from schemas.reasons import Reason
 from services.writer.handler import STEPS_MAX
-from services.writer.reconciler import Step, advance, next_step, request_for
+from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import Backoff, GiveUp, RetryPolicy, decide_retry
 from tests.unit.strategies import content
 
@@ -113,33 +113,33 @@ def test_of_the_events_that_bear_the_mark_ours_has_the_transaction_id() -> None:
     ours = {"id": "E2", "@odata.etag": 'W/"5"', "transactionId": str(transaction_id_of(ENTRY_ID, 0)).upper()}
     copy = {"id": "E1", "@odata.etag": 'W/"4"', "transactionId": None}
     state = entry(desired(), Applied(place=HERE, in_doubt=True))
-    after = advance(state, Step.FIND, Response(200, {"value": [copy, ours]}, None), repeat=None)
+    after = advance(state, Step.FIND, Response(200, {"value": [copy, ours]}, None), Circumstances(repeat=None))
     assert (after.entry.applied.event_id, after.entry.applied.etag) == ("E2", 'W/"5"')
 
 
 def test_a_copy_alone_is_not_ours() -> None:
     copy = {"id": "E1", "@odata.etag": 'W/"4"', "transactionId": None}
     state = entry(desired(), Applied(place=HERE, in_doubt=True))
-    after = advance(state, Step.FIND, Response(200, {"value": [copy]}, None), repeat=None)
+    after = advance(state, Step.FIND, Response(200, {"value": [copy]}, None), Circumstances(repeat=None))
     assert after.entry.applied == Applied(place=HERE)
 
 
 def test_deleting_what_is_gone_is_done() -> None:
     gone = Response(404, None, Fault(Reason.EVENT_GONE, Scope.ENTRY))
-    after = advance(entry(desired(Intent.ABSENT), standing()), Step.DELETE, gone, repeat=None)
+    after = advance(entry(desired(Intent.ABSENT), standing()), Step.DELETE, gone, Circumstances(repeat=None))
     assert after.fault is None
     assert after.entry.applied.event_id is None
 
 
 def test_a_create_whose_answer_was_lost_is_in_doubt() -> None:
     lost = Response(0, None, Fault(Reason.GRAPH_UNREACHABLE, Scope.ENTRY, may_be_applied=True))
-    after = advance(entry(desired()), Step.CREATE, lost, repeat=None)
+    after = advance(entry(desired()), Step.CREATE, lost, Circumstances(repeat=None))
     assert after.entry.applied == Applied(place=HERE, in_doubt=True)
 
 
 def test_a_create_that_was_refused_is_not_in_doubt() -> None:
     refused = Response(403, None, Fault(Reason.ACCESS_DENIED, Scope.MAILBOX))
-    after = advance(entry(desired()), Step.CREATE, refused, repeat=None)
+    after = advance(entry(desired()), Step.CREATE, refused, Circumstances(repeat=None))
     assert after.entry.applied == Applied()
 
 
@@ -314,7 +314,7 @@ def work(row: Row) -> Generator[Request | None, Response, bool]:
             break
         place = state.target
         response = yield request_for(state, step)
-        after = advance(state, step, response, repeat=repeat)
+        after = advance(state, step, response, Circumstances(repeat=repeat))
         if step in WRITING and (response.fault is None or response.fault.may_be_applied):
             wrote_in = place
         state, fault = after.entry, after.fault
