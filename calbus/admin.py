@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from calbus.outage import Dependency
-from calbus.settings import AdminSettings
+from calbus.settings import AdminSettings, SettingsError
 from calbus.telemetry import log
 
 STUCK_AFTER_S = 120.0
@@ -59,7 +59,13 @@ async def admin_server(
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.admin_host, settings.admin_port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(
+                f"CALBUS_ADMIN_HOST and CALBUS_ADMIN_PORT: {settings.admin_host}:{settings.admin_port} cannot be "
+                f"opened: {error.strerror}. Choose another port, or 0 for a free one."
+            ) from None
         port: int = runner.addresses[0][1]
         log.info("admin port is open", service=service, host=settings.admin_host, port=port)
         yield port

@@ -15,19 +15,21 @@ import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
 from calbus import settings as kernel
 from calbus.bus.publish import Published, PublishError, publish, read_file
 from calbus.bus.topics import create_topics
-from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE
+from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE, at_most
 from calbus.settings import PREFIX, KafkaSettings, PostgresSettings, Settings, SettingsError, load
 from calbus.store.migrate import MigrationError, migrate
 from calbus.store.pool import WRONG_DSN
 from calbus.telemetry import configure_logging
 
 COMMANDS = "calbus.commands"
+KAFKA_TIMEOUT_S = 30.0
 
 S = TypeVar("S", bound=Settings)
 Configure = Callable[[Settings], None]
@@ -85,7 +87,7 @@ class Command:
         )
         call.__annotations__ = dict(parameters)
         call.__doc__ = inspect.getdoc(self._run) or self.settings.__doc__
-        app.command(self.name)(call)
+        app.command(self.name, epilog=_secrets_of(self.settings))(call)
 
 
 def command_of(
@@ -102,12 +104,28 @@ def command_of(
     return Command(name, settings, run, configure, **arguments)
 
 
+def _secrets_of(settings: type[Settings]) -> str:
+    """The settings that have no option, since a command line is for everybody to see."""
+    named = [
+        f"{PREFIX}{name.upper()} ({' '.join((field.description or '').split()).rstrip('.')})"
+        for name, field in settings.model_fields.items()
+        if _is_secret(field)
+    ]
+    return f"From the environment only: {'; '.join(named)}." if named else ""
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return SecretStr in (field.annotation, *get_args(field.annotation))
+
+
 def _options(settings: type[Settings]) -> dict[str, Any]:
     options = {}
     for name, field in settings.model_fields.items():
-        if SecretStr in (field.annotation, *get_args(field.annotation)):
+        if _is_secret(field):
             continue
         about = " ".join((field.description or "").split())
+        if field.default is not None and not field.is_required() and str(field.default):
+            about += f" By default {getattr(field.default, 'value', field.default)}."
         flag = f"--{name.replace('_', '-')}"
         options[name] = Annotated[
             str | None, typer.Option(flag, help=f"{about} [{PREFIX}{name.upper()}]", show_default=False)
@@ -150,7 +168,14 @@ def _topics(settings: KafkaSettings) -> None:
 def _publish(settings: KafkaSettings, file: Path) -> None:
     """Publish the events of a JSON Lines file, each line a CloudEvent in JSON."""
     try:
-        published: Published = asyncio.run(publish(settings, read_file(file)))
+        messages = read_file(file)
+        if not messages:
+            _fail(f"{file} holds no events", EXIT_USAGE)
+        published: Published = asyncio.run(at_most(KAFKA_TIMEOUT_S, publish(settings, messages)))
+    except TimeoutError:
+        _fail(
+            f"Kafka at {settings.kafka_bootstrap} (CALBUS_KAFKA_BOOTSTRAP) did not answer for {KAFKA_TIMEOUT_S:.0f} s"
+        )
     except PublishError as error:
         _fail(str(error), EXIT_USAGE)
     except (OSError, KafkaError) as error:

@@ -7,9 +7,9 @@ import os
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "CALBUS_"
@@ -116,6 +116,15 @@ class GraphSettings(Settings):
     """The application's secret: its value, not its id. Or set a certificate."""
     client_certificate_file: Path | None = None
     """PEM file with the application's certificate and private key, instead of a secret."""
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if self.client_secret is None and self.client_certificate_file is None:
+            raise ValueError(
+                "CALBUS_CLIENT_SECRET is missing (or CALBUS_CLIENT_CERTIFICATE_FILE). It is for: calls to Graph."
+            )
+        return self
+
     graph_token_doubt_s: Annotated[float, Field(gt=0, le=3_600)] = 60.0
     """So long Entra's refusal of a token is remembered, and a token kept that Graph denies access with."""
     graph_timeout_s: Annotated[float, Field(gt=0, le=300)] = 30.0
@@ -128,7 +137,7 @@ class AdminSettings(Settings):
     admin_host: str = "127.0.0.1"
     """Address on which /livez, /readyz and /metrics are served."""
     admin_port: Annotated[int, Field(ge=0, le=65_535)] = 0
-    """Port of the same; 0 takes a free one and logs it."""
+    """Port on which probes and metrics are served; 0 takes a free one and logs it."""
 
 
 S = TypeVar("S", bound=Settings)
@@ -151,7 +160,10 @@ _WRONG = {"missing": "is missing", "string_pattern_mismatch": "is wrong: it has 
 def _name_faults(settings: type[Settings], error: ValidationError) -> str:
     lines = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        name = str(fault["loc"][0]) if fault["loc"] else ""
+        if not fault["loc"]:
+            lines.append(fault["msg"].removeprefix("Value error, "))
+            continue
+        name = str(fault["loc"][0])
         field = settings.model_fields.get(name)
         about = " ".join((field.description or "").split()) if field else ""
         wrong = _WRONG.get(fault["type"], f"is wrong: {fault['msg'].removeprefix('Value error, ')}")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from ssl import create_default_context
+from ssl import SSLContext, create_default_context
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ import orjson
 from calbus.graph.auth import TokenRefusedError, Tokens
 from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope, fault_of
-from calbus.settings import GraphSettings
+from calbus.settings import GraphSettings, SettingsError
 from calbus.telemetry import GRAPH_FAULTS, GRAPH_REQUESTS, GRAPH_SECONDS, log
 from schemas.reasons import Reason
 
@@ -166,11 +166,22 @@ def _status_class(response: Response) -> str:
     return f"{response.status // 100}xx" if response.status else "none"
 
 
+def _trusting(settings: GraphSettings) -> SSLContext | bool:
+    if settings.graph_ca_file is None:
+        return True
+    try:
+        return create_default_context(cafile=str(settings.graph_ca_file))
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"CALBUS_GRAPH_CA_FILE is wrong: {settings.graph_ca_file} cannot be read as certificates: {error.strerror}."
+        ) from None
+
+
 @asynccontextmanager
 async def graph_client(settings: GraphSettings) -> AsyncIterator[GraphClient]:
     """A client with its connections and tokens. Raises SettingsError for credentials that cannot be used."""
     tokens = Tokens(settings)
-    tls = create_default_context(cafile=str(settings.graph_ca_file)) if settings.graph_ca_file else True
+    tls = _trusting(settings)
     connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=tls)
     timeout = aiohttp.ClientTimeout(total=settings.graph_timeout_s)
     try:

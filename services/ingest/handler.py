@@ -161,7 +161,8 @@ class Handler:
     async def _tell(self, wakeups: list[Due], unreadable: list[Unreadable]) -> None:
         now = datetime.now(UTC)
         letters = topic_name(self._settings, Topic.DEAD_LETTERS)
-        await send_dead_letters(self._producer, letters, unreadable, group=GROUP, now=now)
+        group = f"{self._settings.topic_prefix}.{GROUP}"
+        await send_dead_letters(self._producer, letters, unreadable, group=group, now=now)
         await send_wakeups(self._producer, topic_name(self._settings, Topic.COMMANDS), wakeups)
 
     def _count(self, record: ConsumerRecord, result: str) -> None:
