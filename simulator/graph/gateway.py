@@ -17,8 +17,8 @@ from simulator.errors import (
 )
 from simulator.exchange.user import User
 from simulator.graph.call import Answer, Call
-from simulator.graph.operations import Effect, Task
 from simulator.graph.routes import Route, find_route
+from simulator.graph.task import Effect, Task
 from simulator.limits import Limits
 from simulator.world import World
 
@@ -103,7 +103,7 @@ class Gateway:
         effect = Effect()
         try:
             found = self._permitted(call.identity, route, user)
-            task = Task(call, found, route.in_calendar, route.calendar_id, route.event_id, effect)
+            task = Task(call, found, route.in_calendar, route.calendar_id, route.event_id, effect, route.target)
             return Outcome(route.operation.perform(task), effect)
         except GraphError as error:
             return Outcome(self._refusal(call, error), effect, error.code)

@@ -5,71 +5,20 @@ Sources: Microsoft docs "user-post-events", "event-update", "event-delete", "use
 """
 
 import urllib.parse
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from simulator.errors import item_not_found, unknown_property, unparsable_uri, unreadable_body
+from simulator.errors import unknown_property, unparsable_uri, unreadable_body
 from simulator.exchange.event import Event
 from simulator.exchange.event_input import read_changes
-from simulator.exchange.mailbox import Calendar, Mailbox, fingerprint
-from simulator.exchange.user import User
+from simulator.exchange.mailbox import fingerprint
 from simulator.graph.call import Answer, Call
 from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, Query, options_of, read_query
-from simulator.graph.prefer import Preferences, read_preferences
+from simulator.graph.prefer import Preferences
 from simulator.graph.representation import show_calendar, show_event
 from simulator.graph.selection import select_events
+from simulator.graph.task import Operation, Task
 
 JsonObject = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Effect:
-    """What an operation did, for the ledger."""
-
-    event_id: str | None = None
-    mutation: bool = False
-    invitations: int = 0
-
-
-@dataclass(slots=True)
-class Task:
-    """An operation to be done for a user. `calendar_id` is None where the path names none: the whole mailbox."""
-
-    call: Call
-    user: User
-    in_calendar: bool
-    calendar_id: str | None
-    event_id: str | None
-    effect: Effect
-
-    @property
-    def mailbox(self) -> Mailbox:
-        """The addressed user's mailbox."""
-        return self.user.mailbox
-
-    def calendar(self) -> Calendar:
-        """The calendar the path names; the default one if it names none."""
-        if self.calendar_id is None:
-            return self.mailbox.default_calendar
-        return self.mailbox.calendar(self.calendar_id)
-
-    def event(self) -> Event:
-        """The event the path names, which must be in the calendar the path names. Raises GraphError (400, 404)."""
-        event = self.mailbox.event(self.event_id or "")
-        if self.in_calendar and event.calendar_id != self.calendar().id:
-            raise item_not_found()
-        self.effect.event_id = event.id
-        return event
-
-    def preferences(self) -> Preferences:
-        """The honoured preferences. Raises TimeZoneNotSupportedException (400)."""
-        header = self.call.headers.get("prefer")
-        return read_preferences(header) if header else Preferences()
-
-    def context(self, what: str) -> str:
-        """The `@odata.context` of an answer."""
-        return f"{self.call.origin}/v1.0/$metadata#users('{self.user.id}')/{what}"
 
 
 def _event_answer(task: Task, status: int, event: Event, preferences: Preferences, query: Query) -> Answer:
@@ -80,19 +29,14 @@ def _event_answer(task: Task, status: int, event: Event, preferences: Preference
     return Answer(status, body, headers)
 
 
-def _no_options(task: Task) -> None:
-    if task.call.query:
-        options_of(task.call.query, frozenset())
-
-
 def create_event(task: Task) -> Answer:
     """POST .../events."""
-    _no_options(task)
+    task.no_options()
     preferences = task.preferences()
     document = task.call.json()
     changes = read_changes(document)
     body_print = fingerprint(task.call.canonical_json()) if "transactionId" in changes else b""
-    tenant = task.call.identity.tenant
+    tenant = task.tenant
     created = task.mailbox.create(task.calendar(), changes, body_print, tenant.limits, tenant.now())
     event = created.event
     task.effect.event_id = event.id
@@ -111,13 +55,13 @@ def get_event(task: Task) -> Answer:
 
 def update_event(task: Task) -> Answer:
     """PATCH .../events/{id}; attendees, old and new, are told of every change."""
-    _no_options(task)
+    task.no_options()
     preferences = task.preferences()
     event = task.event()
     changes = read_changes(task.call.json())
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
     told = {person["emailAddress"]["address"] for person in event.wire["attendees"]}
-    tenant = task.call.identity.tenant
+    tenant = task.tenant
     task.mailbox.change(event, changes, tenant.limits, tenant.now())
     told.update(person["emailAddress"]["address"] for person in event.wire["attendees"])
     task.effect.mutation = True
@@ -127,10 +71,10 @@ def update_event(task: Task) -> Answer:
 
 def delete_event(task: Task) -> Answer:
     """DELETE .../events/{id}; attendees get a cancellation."""
-    _no_options(task)
+    task.no_options()
     event = task.event()
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
-    task.mailbox.remove(event, task.call.identity.tenant.limits)
+    task.mailbox.remove(event, task.tenant.limits)
     task.effect.mutation = True
     task.effect.invitations = len(event.wire["attendees"])
     return Answer(204)
@@ -160,14 +104,14 @@ def _next_link(call: Call, skip: int) -> str:
 
 def get_calendar(task: Task) -> Answer:
     """GET .../calendar or .../calendars/{id}."""
-    _no_options(task)
+    task.no_options()
     body = {"@odata.context": task.context("calendars/$entity"), **show_calendar(task.calendar(), task.user)}
     return Answer(200, body)
 
 
 def list_calendars(task: Task) -> Answer:
     """GET .../calendars. Mailboxes have few, so there is one page."""
-    _no_options(task)
+    task.no_options()
     calendars = [show_calendar(calendar, task.user) for calendar in task.mailbox.calendars.values()]
     return Answer(200, {"@odata.context": task.context("calendars"), "value": calendars})
 
@@ -188,7 +132,7 @@ _CALENDAR_READ_ONLY = frozenset(
 
 def create_calendar(task: Task) -> Answer:
     """POST .../calendars."""
-    _no_options(task)
+    task.no_options()
     document = task.call.json()
     if type(document) is not dict:
         raise unreadable_body("The request body must be a JSON object.")
@@ -217,16 +161,6 @@ def get_user(task: Task) -> Answer:
                 raise unparsable_uri(f"Could not find a property named '{name}' on type 'microsoft.graph.user'.")
         shown = {name: shown[name] for name in names}
     return Answer(200, {"@odata.context": f"{task.call.origin}/v1.0/$metadata#users/$entity", **shown})
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """An operation by its name in ledger and faults. `directory` operations need no mailbox and spend no budget."""
-
-    name: str
-    perform: Callable[[Task], Answer]
-    writes: bool = False
-    directory: bool = False
 
 
 OPERATIONS: dict[str, dict[str, Operation]] = {
