@@ -189,7 +189,7 @@ class AdminHandler:
     async def user_deletes(self, request: web.Request) -> web.Response:
         """The user deletes an event in Outlook."""
         tenant, user = self._user(request)
-        user.mailbox.remove(user.mailbox.event(request.match_info["event"]), tenant.limits)
+        user.mailbox.remove(user.mailbox.event(request.match_info["event"]), tenant.limits, tenant.now())
         return web.Response(status=204)
 
     async def get_limits(self, _request: web.Request) -> web.Response:

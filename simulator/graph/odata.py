@@ -54,6 +54,7 @@ class Query:
     order_by: tuple[tuple[str, bool], ...] = ()
     select: frozenset[str] | None = None
     expand: tuple[str, ...] = ()
+    expand_exceptions: bool = False
     comparisons: tuple[Comparison, ...] = ()
     property_tests: tuple[PropertyTest, ...] = ()
 
@@ -85,13 +86,15 @@ def read_query(raw: str, allowed: frozenset[str]) -> Query:
         return NO_QUERY
     options = options_of(raw, allowed)
     comparisons, property_tests = _Filter(options["$filter"]).read() if "$filter" in options else ((), ())
+    expand, expand_exceptions = _expand(options["$expand"]) if "$expand" in options else ((), False)
     return Query(
         top=_number(options, "$top", PAGE_DEFAULT_EVENTS, 1, PAGE_MAX_EVENTS),
         skip=_number(options, "$skip", 0, 0, None),
         count=_flag(options, "$count"),
         order_by=_order(options["$orderby"]) if "$orderby" in options else (),
         select=_select(options["$select"]) if "$select" in options else None,
-        expand=_expand(options["$expand"]) if "$expand" in options else (),
+        expand=expand,
+        expand_exceptions=expand_exceptions,
         comparisons=comparisons,
         property_tests=property_tests,
     )
@@ -136,17 +139,37 @@ def _order(text: str) -> tuple[tuple[str, bool], ...]:
     return tuple(order)
 
 
-def _expand(text: str) -> tuple[str, ...]:
-    found = _EXPAND.fullmatch(text.strip())
-    if found is None:
-        # Without a filter the collection cannot be listed; other navigation properties are not held.
-        raise unparsable_uri(f"The $expand expression '{text}' is not supported.")
-    reader = _Filter(found.group(1))
-    wanted = [reader.identifier_test("id")]
-    while reader.take_if("or"):
+def _expand(text: str) -> tuple[tuple[str, ...], bool]:
+    """The extended properties to show, and whether the exceptions of a series are wanted."""
+    wanted: list[str] = []
+    exceptions = False
+    for part in _split_outside_brackets(text):
+        if part == "exceptionOccurrences":
+            exceptions = True
+            continue
+        found = _EXPAND.fullmatch(part)
+        if found is None:
+            # Without a filter the collection cannot be listed; other navigation properties are not held.
+            raise unparsable_uri(f"The $expand expression '{text}' is not supported.")
+        reader = _Filter(found.group(1))
         wanted.append(reader.identifier_test("id"))
-    reader.end()
-    return tuple(wanted)
+        while reader.take_if("or"):
+            wanted.append(reader.identifier_test("id"))
+        reader.end()
+    return tuple(wanted), exceptions
+
+
+def _split_outside_brackets(text: str) -> list[str]:
+    parts, depth, quoted, begin = [], 0, False, 0
+    for at, character in enumerate(text):
+        if character == "'":
+            quoted = not quoted
+        elif not quoted and character in "()":
+            depth += 1 if character == "(" else -1
+        elif character == "," and not quoted and depth == 0:
+            parts.append(text[begin:at].strip())
+            begin = at + 1
+    return [*parts, text[begin:].strip()]
 
 
 class _Filter:

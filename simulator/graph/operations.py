@@ -4,19 +4,20 @@ Each is a plain function from a `Task` to an `Answer`; it neither waits nor know
 Sources: Microsoft docs "user-post-events", "event-update", "event-delete", "user-list-events", "user-post-calendars".
 """
 
-import urllib.parse
 from typing import Any
 
 from simulator.errors import unknown_property, unparsable_uri, unreadable_body
 from simulator.exchange.event import Event
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.mailbox import fingerprint
-from simulator.graph.call import Answer, Call
+from simulator.graph.call import Answer
 from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, Query, options_of, read_query
+from simulator.graph.pages import page_answer
 from simulator.graph.prefer import Preferences
 from simulator.graph.representation import show_calendar, show_event
 from simulator.graph.selection import select_events
 from simulator.graph.task import Operation, Task
+from simulator.graph.views import list_instances, list_view
 
 JsonObject = dict[str, Any]
 
@@ -74,7 +75,7 @@ def delete_event(task: Task) -> Answer:
     task.no_options()
     event = task.event()
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
-    task.mailbox.remove(event, task.tenant.limits)
+    task.mailbox.remove(event, task.tenant.limits, task.tenant.now())
     task.effect.mutation = True
     task.effect.invitations = len(event.wire["attendees"])
     return Answer(204)
@@ -86,20 +87,14 @@ def list_events(task: Task) -> Answer:
     query = read_query(task.call.query, LIST_OPTIONS)
     calendar_id = task.calendar().id if task.in_calendar else None
     events = select_events(task.mailbox, calendar_id, query)
-    end = query.skip + query.top
-    body: JsonObject = {"@odata.context": task.context("events")}
-    if query.count:
-        body["@odata.count"] = len(events)
-    body["value"] = [show_event(event, preferences, query) for event in events[query.skip : end]]
-    if len(events) > end:
-        body["@odata.nextLink"] = _next_link(task.call, end)
-    headers = {"Preference-Applied": preferences.applied} if preferences.applied else {}
-    return Answer(200, body, headers)
-
-
-def _next_link(call: Call, skip: int) -> str:
-    kept = [part for part in call.query.split("&") if part and urllib.parse.unquote(part.partition("=")[0]) != "$skip"]
-    return f"{call.origin}/v1.0{call.path}?{'&'.join([*kept, f'$skip={skip}'])}"
+    return page_answer(
+        task.call,
+        task.context("events"),
+        events,
+        query,
+        preferences,
+        lambda event: show_event(event, preferences, query),
+    )
 
 
 def get_calendar(task: Task) -> Answer:
@@ -174,6 +169,8 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "PATCH": Operation("update", update_event, writes=True),
         "DELETE": Operation("delete", delete_event, writes=True),
     },
+    "view": {"GET": Operation("list_view", list_view)},
+    "instances": {"GET": Operation("instances", list_instances)},
     "calendars": {
         "GET": Operation("list_calendars", list_calendars),
         "POST": Operation("create_calendar", create_calendar, writes=True),

@@ -4,9 +4,10 @@ from typing import Any
 
 from simulator.exchange.event import Event
 from simulator.exchange.mailbox import Calendar
+from simulator.exchange.series import occurrence
 from simulator.exchange.times import in_zone, show
 from simulator.exchange.user import User
-from simulator.graph.odata import Query
+from simulator.graph.odata import NO_QUERY, Query
 from simulator.graph.prefer import Preferences
 
 JsonObject = dict[str, Any]
@@ -17,6 +18,8 @@ def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObje
     wire = event.wire.copy()
     if preferences.immutable_ids:
         wire["id"] = event.immutable_id
+        if event.master is not None:
+            wire["seriesMasterId"] = event.master.immutable_id
     if preferences.zone is not None:
         if wire["isAllDay"]:
             wire["start"] = show(event.start.local, preferences.zone_name)
@@ -27,13 +30,23 @@ def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObje
     if preferences.text_body:
         wire["body"] = {"contentType": "text", "content": event.body.text}
     if query.select is not None:
+        if event.wire["recurrence"] is not None and "cancelledOccurrences" in query.select:
+            wire["cancelledOccurrences"] = _cancelled_occurrences(event, wire["id"])
         kept = query.select | {"@odata.etag", "id"}
         wire = {name: value for name, value in wire.items() if name in kept}
     if query.expand:
         held = [{"id": name, "value": event.properties[name]} for name in query.expand if name in event.properties]
         if held:
             wire["singleValueExtendedProperties"] = held
+    if query.expand_exceptions and event.wire["recurrence"] is not None:
+        days = sorted(event.series.exceptions) if event.series else ()
+        wire["exceptionOccurrences"] = [show_event(occurrence(event, day), preferences, NO_QUERY) for day in days]
     return wire
+
+
+def _cancelled_occurrences(master: Event, shown_id: str) -> list[str]:
+    days = sorted(master.series.cancelled) if master.series else ()
+    return [f"OID.{shown_id}.{day.isoformat()}" for day in days]
 
 
 def show_calendar(calendar: Calendar, user: User) -> JsonObject:

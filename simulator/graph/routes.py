@@ -20,6 +20,8 @@ PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("", _CALENDAR, "calendar"),
     ("events", _EVENTS, "events"),
     ("events/{event}", _EVENTS, "event"),
+    ("events/{event}/instances", _EVENTS, "instances"),
+    ("calendarView", _EVENTS, "view"),
 )
 _FUNCTION = re.compile(r"(\w+)\((?:(\w+)=(.*))?\)", re.DOTALL)
 
