@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from simulator.entra.claims import encode_challenge
+
 UNAUTHORIZED_CHALLENGE = (
     'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", '
     'client_id="00000003-0000-0000-c000-000000000000"'
@@ -102,6 +104,18 @@ def duplicate_transaction(existing_event_id: str) -> GraphError:
 def invalid_token(message: str) -> GraphError:
     """401: no token, or one that Graph does not accept."""
     return GraphError(401, "InvalidAuthenticationToken", message, headers={"WWW-Authenticate": UNAUTHORIZED_CHALLENGE})
+
+
+def insufficient_claims(not_before_s: int) -> GraphError:
+    """401: the token was revoked, and its client said that it can come back with a newer one."""
+    challenge = f'{UNAUTHORIZED_CHALLENGE}, error="insufficient_claims", claims="{encode_challenge(not_before_s)}"'
+    return GraphError(
+        401,
+        "InvalidAuthenticationToken",
+        "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: "
+        "TokenIssuedBeforeRevocationTimestamp",
+        headers={"WWW-Authenticate": challenge},
+    )
 
 
 def access_denied() -> GraphError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simulator.control.ledger import Ledger
-from simulator.entra.apps import AppRegistration
+from simulator.entra.apps import AppRegistration, ServicePrincipal
 from simulator.exchange.mailbox import Mailbox, MailboxKind
 from simulator.exchange.user import User
 from simulator.graph.budget import Budget
@@ -18,13 +18,20 @@ _USER_NAMESPACE = uuid.UUID("6f1c2f0e-5f5b-4c5e-8f0a-0d6c6b1f2a77")
 
 @dataclass(slots=True, eq=False)
 class Tenant:
-    """A tenant and everything countable in it."""
+    """A tenant and everything countable in it.
+
+    `registrations` are the applications made here, `principals` those known here, made here or consented to.
+    `approval_by_request`: users may ask for a consent that only administrators can give.
+    """
 
     id: str
     ledger: Ledger
     limits: Limits
     domain: str | None = None
-    apps: dict[str, AppRegistration] = field(default_factory=dict)
+    registrations: dict[str, AppRegistration] = field(default_factory=dict)
+    principals: dict[str, ServicePrincipal] = field(default_factory=dict)
+    users_may_consent: bool = True
+    approval_by_request: bool = False
     users: dict[str, User] = field(default_factory=dict)
     own_limits: dict[str, Any] = field(default_factory=dict)
     clock_offset_s: float = 0.0

@@ -7,6 +7,8 @@ from typing import Any
 
 from simulator.control.faults import FaultRules
 from simulator.control.ledger import Ledger
+from simulator.entra.apps import AppRegistration
+from simulator.entra.grants import Grants
 from simulator.entra.keys import SigningKey
 from simulator.limits import Limits
 from simulator.tenant import Tenant
@@ -22,6 +24,7 @@ class World:
     limits: Limits = field(default_factory=Limits)
     tenants: dict[str, Tenant] = field(default_factory=dict)
     faults: FaultRules = field(default_factory=FaultRules)
+    grants: Grants = field(default_factory=Grants)
     chance: random.Random = field(default_factory=lambda: random.Random(CHANCE_SEED))  # noqa: S311 - repeatable
     _sequence: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _domains: dict[str, Tenant] = field(default_factory=dict)
@@ -30,6 +33,14 @@ class World:
         """By tenant id or domain name, in any case."""
         key = name.lower()
         return self.tenants.get(key) or self._domains.get(key)
+
+    def registration(self, tenant: Tenant | None, client_id: str) -> AppRegistration | None:
+        """The application as it can be used in the tenant, or anywhere: made there, or open to other tenants."""
+        key = client_id.lower()
+        if tenant is not None and (own := tenant.registrations.get(key)) is not None:
+            return own
+        made = (home.registrations.get(key) for home in self.tenants.values())
+        return next((app for app in made if app is not None and app.multi_tenant), None)
 
     def put_tenant(self, tenant_id: str, domain: str | None) -> Tenant:
         """Adds the tenant or renames its domain; users and events stay. Raises ValueError on a domain in use."""
@@ -63,11 +74,13 @@ class World:
         if tenant.domain is not None:
             del self._domains[tenant.domain]
         self.faults.forget_tenant(tenant.id)
+        self.grants.forget_tenant(tenant.id)
 
     def forget_all(self) -> None:
         """Removes every tenant and fault and restores the default limits. Sequence numbers go on."""
         self.tenants.clear()
         self._domains.clear()
         self.faults.rules.clear()
+        self.grants.clear()
         self.limits = Limits()
         self.chance.seed(CHANCE_SEED)

@@ -143,8 +143,8 @@ class AdminHandler:
     async def put_tenant(self, request: web.Request) -> web.Response:
         """Adds or changes a tenant."""
         settings = _TENANT_SETTINGS.validate_python(await _object(request))
-        tenant = office.put_tenant(self._world, request.match_info["tenant"], settings.domain, settings.apps)
-        return json_response({"id": tenant.id, "domain": tenant.domain, "apps": sorted(tenant.apps)})
+        tenant = office.put_tenant(self._world, request.match_info["tenant"], settings)
+        return json_response({"id": tenant.id, "domain": tenant.domain, "apps": sorted(tenant.registrations)})
 
     async def advance_clock(self, request: web.Request) -> web.Response:
         """Puts a tenant's clock forward: windows pass and tokens expire without waiting."""

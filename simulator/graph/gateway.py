@@ -197,5 +197,5 @@ def note_retry_after(call: Call, answer: Answer) -> None:
 def _scoped(identity: Identity, user: User | None) -> bool:
     if user is None:
         return False
-    app = identity.tenant.apps.get(identity.client_id)
-    return app is not None and not app.scoped_mailboxes.isdisjoint((user.id.lower(), user.upn.lower()))
+    principal = identity.tenant.principals.get(identity.client_id)
+    return principal is not None and principal.reach(identity.tenant.now()).grants(user.names)
