@@ -20,6 +20,8 @@ from simulator.control.ledger import Entry
 from simulator.control.messages import (
     AddedFault,
     App,
+    AppChange,
+    AppInfo,
     LedgerPage,
     Secret,
     Stats,
@@ -29,6 +31,7 @@ from simulator.control.messages import (
     UserInfo,
     UserSettings,
 )
+from simulator.entra.accounts import SignIn
 from simulator.exchange.mailbox import MailboxKind
 from simulator.limits import Limits
 
@@ -36,12 +39,14 @@ __all__ = [
     "AddedFault",
     "AdminRefused",
     "App",
+    "AppInfo",
     "Entry",
     "Fault",
     "LedgerPage",
     "Limits",
     "MailboxKind",
     "Secret",
+    "SignIn",
     "SimulatorAdmin",
     "Stats",
     "StoredEvent",
@@ -50,6 +55,7 @@ __all__ = [
 ]
 
 _STATS = TypeAdapter(Stats)
+_APP = TypeAdapter(AppInfo)
 _USER = TypeAdapter(UserInfo)
 _USERS = TypeAdapter(list[UserInfo])
 _EVENT = TypeAdapter(StoredEvent)
@@ -112,9 +118,39 @@ class SimulatorAdmin:
         """Forgets one tenant with its users, events, faults, ledger and counts; without an id, everything."""
         await self._call("POST", _path("reset") if tenant_id is None else _path("tenants", tenant_id, "reset"))
 
-    async def put_tenant(self, tenant_id: str, *, apps: Iterable[App] = (), domain: str | None = None) -> None:
-        """Adds or changes a tenant; the apps replace those it had, its users stay."""
-        await self._call("PUT", _path("tenants", tenant_id), TenantSettings(tuple(apps), domain))
+    async def put_tenant(
+        self,
+        tenant_id: str,
+        *,
+        apps: Iterable[App] = (),
+        domain: str | None = None,
+        users_may_consent: bool = True,
+        approval_by_request: bool = False,
+    ) -> None:
+        """Adds or changes a tenant; the apps replace those made in it, its users stay."""
+        settings = TenantSettings(tuple(apps), domain, users_may_consent, approval_by_request)
+        await self._call("PUT", _path("tenants", tenant_id), settings)
+
+    async def app(self, tenant_id: str, client_id: str) -> AppInfo:
+        """What the tenant grants the app. Refused (404) if the tenant does not know it."""
+        return _APP.validate_python(await self._call("GET", _path("tenants", tenant_id, "apps", client_id)))
+
+    async def change_app(self, tenant_id: str, client_id: str, **changes: Any) -> AppInfo:
+        """An administrator changes what the tenant grants the app: the fields of AppChange."""
+        path = _path("tenants", tenant_id, "apps", client_id)
+        return _APP.validate_python(await self._call("PATCH", path, AppChange(**changes)))
+
+    async def remove_app(self, tenant_id: str, client_id: str) -> None:
+        """An administrator removes the app from the tenant, with every consent it had there."""
+        await self._call("DELETE", _path("tenants", tenant_id, "apps", client_id))
+
+    async def revoke_app_tokens(self, tenant_id: str, client_id: str) -> None:
+        """Every token of the app is answered with a claims challenge, if its client handles them."""
+        await self._call("POST", _path("tenants", tenant_id, "apps", client_id, "revoke"))
+
+    async def revoke_sessions(self, tenant_id: str, user: str) -> None:
+        """The user has to sign in anew: sessions and refresh tokens end, tokens as `revoke_app_tokens` says."""
+        await self._call("POST", _path("tenants", tenant_id, "users", user, "revoke"))
 
     async def put_user(
         self,
@@ -125,9 +161,14 @@ class SimulatorAdmin:
         display_name: str | None = None,
         mailbox: MailboxKind | str = MailboxKind.OK,
         time_zone: str = "UTC",
+        administrator: bool = False,
+        password: str | None = None,
+        sign_in: SignIn | str = SignIn.OK,
     ) -> UserInfo:
         """Adds or changes a user; the content of the mailbox stays."""
-        settings = UserSettings(user_id, display_name, MailboxKind(mailbox), time_zone)
+        settings = UserSettings(
+            user_id, display_name, MailboxKind(mailbox), time_zone, administrator, password, SignIn(sign_in)
+        )
         return _USER.validate_python(await self._call("PUT", _path("tenants", tenant_id, "users", upn), settings))
 
     async def users(self, tenant_id: str) -> list[UserInfo]:

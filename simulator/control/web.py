@@ -15,7 +15,16 @@ from pydantic import TypeAdapter, ValidationError
 from simulator.control import office
 from simulator.control.faults import Fault, FaultRule
 from simulator.control.ledger import Entry
-from simulator.control.messages import AddedFault, ClockAdvance, Stats, StoredEvents, TenantSettings, UserSettings
+from simulator.control.messages import (
+    AddedFault,
+    AppChange,
+    ClockAdvance,
+    Stats,
+    StoredEvents,
+    TenantSettings,
+    UserSettings,
+)
+from simulator.entra.apps import ServicePrincipal
 from simulator.errors import GraphError
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.user import User
@@ -30,6 +39,7 @@ T = TypeVar("T")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _TENANT_SETTINGS = TypeAdapter(TenantSettings)
 _USER_SETTINGS = TypeAdapter(UserSettings)
+_APP_CHANGE = TypeAdapter(AppChange)
 _FAULT = TypeAdapter(Fault)
 _ADVANCE = TypeAdapter(ClockAdvance)
 _FLAGS = {"true": True, "false": False}
@@ -86,7 +96,7 @@ class AdminHandler:
     def routes(self) -> list[web.RouteDef]:
         """What this handler answers."""
         tenant, user = f"{PREFIX}/tenants/{{tenant}}", f"{PREFIX}/tenants/{{tenant}}/users/{{user}}"
-        event = f"{user}/events/{{event}}"
+        event, app = f"{user}/events/{{event}}", f"{tenant}/apps/{{app}}"
         return [
             web.get(f"{PREFIX}/health", self.health),
             web.post(f"{PREFIX}/reset", self.reset_all),
@@ -104,6 +114,11 @@ class AdminHandler:
             web.get(f"{tenant}/stats", self.stats),
             web.get(f"{tenant}/users", self.list_users),
             web.put(user, self.put_user),
+            web.post(f"{user}/revoke", self.revoke_sessions),
+            web.get(app, self.get_app),
+            web.patch(app, self.change_app),
+            web.delete(app, self.remove_app),
+            web.post(f"{app}/revoke", self.revoke_app_tokens),
             web.get(f"{user}/events", self.list_events),
             web.post(f"{user}/events", self.user_creates),
             web.patch(event, self.user_edits),
@@ -123,6 +138,13 @@ class AdminHandler:
         if user is None:
             raise Unknown(f"There is no user {request.match_info['user']} in the tenant.")
         return tenant, user
+
+    def _app(self, request: web.Request) -> tuple[Tenant, ServicePrincipal]:
+        tenant = self._tenant(request)
+        principal = tenant.principals.get(request.match_info["app"].lower())
+        if principal is None:
+            raise Unknown(f"There is no app {request.match_info['app']} in the tenant.")
+        return tenant, principal
 
     async def health(self, _request: web.Request) -> web.Response:
         """Says that the simulator answers."""
@@ -158,6 +180,35 @@ class AdminHandler:
         settings = _USER_SETTINGS.validate_python(await _object(request))
         user = office.put_user(self._tenant(request), request.match_info["user"], settings)
         return json_response(office.user_info(user))
+
+    async def revoke_sessions(self, request: web.Request) -> web.Response:
+        """The user has to sign in anew: sessions and refresh tokens from before this moment are worth nothing."""
+        tenant, user = self._user(request)
+        user.account.sessions_valid_from_s = tenant.now()
+        return web.Response(status=204)
+
+    async def get_app(self, request: web.Request) -> web.Response:
+        """What a tenant grants an app."""
+        return json_response(office.app_info(self._app(request)[1]))
+
+    async def change_app(self, request: web.Request) -> web.Response:
+        """An administrator changes what a tenant grants an app."""
+        change = _APP_CHANGE.validate_python(await _object(request))
+        tenant, principal = self._app(request)
+        office.change_app(tenant, principal, change)
+        return json_response(office.app_info(principal))
+
+    async def remove_app(self, request: web.Request) -> web.Response:
+        """An administrator removes an app from the tenant; its registration stays where it was made."""
+        tenant, principal = self._app(request)
+        del tenant.principals[principal.client_id]
+        return web.Response(status=204)
+
+    async def revoke_app_tokens(self, request: web.Request) -> web.Response:
+        """Tokens of the app from before this moment get a claims challenge, where their client handles one."""
+        tenant, principal = self._app(request)
+        principal.tokens_valid_from_s = tenant.now()
+        return web.Response(status=204)
 
     async def list_users(self, request: web.Request) -> web.Response:
         """All users of a tenant."""
