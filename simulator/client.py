@@ -212,6 +212,10 @@ class SimulatorAdmin:
         """The user deletes an event in Outlook."""
         await self._call("DELETE", _path("tenants", tenant_id, "users", user, "events", event_id))
 
+    async def forget_sync_states(self, tenant_id: str, user: str) -> None:
+        """Every delta round of the mailbox is answered with 410 SyncStateNotFound until it begins anew."""
+        await self._call("POST", _path("tenants", tenant_id, "users", user, "forget_sync_states"))
+
     async def add_fault(self, fault: Fault) -> str:
         """Adds a fault rule and returns its id."""
         return _FAULT.validate_python(await self._call("POST", _path("faults"), asdict(fault))).id

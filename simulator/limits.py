@@ -16,6 +16,9 @@ class Limits:
     `retry_after_grace_ms`: a call that was on the wire when its mailbox's 429 was written is not disobedience.
     `subject_max_chars`: the real limit is unconfirmed; None allows any length.
     `transaction_ids_outlive_events`: whether a deleted event's transactionId stays used is unconfirmed.
+    `delta_page_items`: the size of a delta page whose caller names none. `delta_empty_pages` puts an empty page with a
+    nextLink before every other. `delta_replayed_writes`: so many writes before a deltaLink are told again after it.
+    `delta_removals_max`: so many removals a mailbox remembers for its delta rounds.
     `token_lifetime_s`: None draws 60 to 90 minutes at random, as Entra ID does; `long_token_lifetime_s`, for clients
     that handle claims challenges, 20 to 28 hours.
     `refresh_token_uses_max`: None lets a refresh token be used again after it was replaced, as documented.
@@ -37,6 +40,10 @@ class Limits:
     subject_max_chars: int | None = 255
     attendees_max: int = 500
     transaction_ids_outlive_events: bool = True
+    delta_page_items: int = 10
+    delta_empty_pages: bool = False
+    delta_replayed_writes: int = 0
+    delta_removals_max: int = 5_000
     token_lifetime_s: int | None = None
     long_token_lifetime_s: int | None = None
     refresh_token_uses_max: int | None = None
@@ -45,7 +52,9 @@ class Limits:
 
     def problem(self) -> str | None:
         """What is wrong with the numbers, as a sentence; None if they can be used."""
-        for name in ("concurrent_max", "window_max_requests", "upload_max_bytes", "attendees_max"):
+        for name in (
+            "concurrent_max", "window_max_requests", "upload_max_bytes", "attendees_max", "delta_page_items",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 return f"{name} must be at least 1."
         for name in ("window_s", "upload_window_s"):
@@ -56,6 +65,8 @@ class Limits:
             "retry_after_grace_ms",
             "latency_ms",
             "latency_jitter_ms",
+            "delta_replayed_writes",
+            "delta_removals_max",
             "reach_lag_s",
         ):
             if not getattr(self, name) >= 0:

@@ -11,6 +11,7 @@ from simulator.exchange.event import Event
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.mailbox import fingerprint
 from simulator.graph.call import Answer
+from simulator.graph.delta import events_delta, view_delta
 from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, Query, options_of, read_query
 from simulator.graph.pages import page_answer
 from simulator.graph.prefer import Preferences
@@ -169,6 +170,8 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "PATCH": Operation("update", update_event, writes=True),
         "DELETE": Operation("delete", delete_event, writes=True),
     },
+    "view_delta": {"GET": Operation("delta", view_delta)},
+    "events_delta": {"GET": Operation("delta", events_delta)},
     "view": {"GET": Operation("list_view", list_view)},
     "instances": {"GET": Operation("instances", list_instances)},
     "calendars": {

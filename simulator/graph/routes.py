@@ -21,7 +21,9 @@ PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("events", _EVENTS, "events"),
     ("events/{event}", _EVENTS, "event"),
     ("events/{event}/instances", _EVENTS, "instances"),
+    ("events/delta", _EVENTS, "events_delta"),
     ("calendarView", _EVENTS, "view"),
+    ("calendarView/delta", _EVENTS, "view_delta"),
 )
 _FUNCTION = re.compile(r"(\w+)\((?:(\w+)=(.*))?\)", re.DOTALL)
 
