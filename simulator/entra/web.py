@@ -11,14 +11,13 @@ from typing import Any
 from aiohttp import web
 
 from simulator.control.faults import Fault, Target
+from simulator.entra.authorization import ANY_TENANT
 from simulator.entra.refusals import Refused, unknown_tenant
 from simulator.entra.token_service import TokenRequest, redeem
 from simulator.tenant import Tenant
 from simulator.wire import drop_connection, json_response
 from simulator.world import World
 
-# Authorities that name no tenant: whoever signs in brings their own.
-ANY_TENANT = frozenset({"common", "organizations"})
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 _CODE_IN_TEXT = re.compile(r"AADSTS(\d+)")
 
