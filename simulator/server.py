@@ -14,6 +14,7 @@ from aiohttp import web
 
 from simulator.control import office
 from simulator.control.web import AdminHandler, explain
+from simulator.entra.sign_in_web import SignInHandler
 from simulator.entra.web import LoginHandler
 from simulator.graph.web import PREFIX as GRAPH_PREFIX
 from simulator.graph.web import GraphHandler
@@ -52,6 +53,7 @@ def build_app(world: World) -> web.Application:
     app.router.add_route("*", GRAPH_PREFIX + "/{rest:.*}", graph.handle)
     app.add_routes(AdminHandler(world).routes())
     app.add_routes(LoginHandler(world).routes())
+    app.add_routes(SignInHandler(world).routes())
     return app
 
 
