@@ -13,7 +13,8 @@ import trustme
 from aiohttp import web
 
 from simulator.control import office
-from simulator.control.web import AdminHandler, explain
+from simulator.control.requests import explain
+from simulator.control.web import AdminHandler
 from simulator.entra.sign_in_web import SignInHandler
 from simulator.entra.web import LoginHandler
 from simulator.graph.web import PREFIX as GRAPH_PREFIX

@@ -4,13 +4,11 @@ It has no authentication: keep it on the loopback interface.
 """
 
 import heapq
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, TypeVar
 
-import orjson
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from simulator.control import office
 from simulator.control.faults import Fault, FaultRule
@@ -24,67 +22,22 @@ from simulator.control.messages import (
     TenantSettings,
     UserSettings,
 )
+from simulator.control.requests import ADMIN_PREFIX, Unknown, read_object, tenant_of, user_of, wanted
 from simulator.entra.apps import ServicePrincipal
-from simulator.errors import GraphError
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.user import User
 from simulator.tenant import Tenant
 from simulator.wire import json_response
 from simulator.world import World
 
-PREFIX = "/_sim"
 LEDGER_PAGE_MAX_ENTRIES = 10_000
 
-T = TypeVar("T")
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _TENANT_SETTINGS = TypeAdapter(TenantSettings)
 _USER_SETTINGS = TypeAdapter(UserSettings)
 _APP_CHANGE = TypeAdapter(AppChange)
 _FAULT = TypeAdapter(Fault)
 _ADVANCE = TypeAdapter(ClockAdvance)
 _FLAGS = {"true": True, "false": False}
-
-
-class Unknown(Exception):  # noqa: N818 - it is an answer, not a mistake of the program
-    """The thing addressed is not there."""
-
-
-@web.middleware
-async def explain(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Turns bad input to the administrative interface into a sentence."""
-    if not request.path.startswith(PREFIX):
-        return await handler(request)
-    try:
-        return await handler(request)
-    except Unknown as unknown:
-        return json_response({"error": str(unknown)}, 404)
-    except ValidationError as error:
-        return json_response({"error": office.sentence(error)}, 400)
-    except GraphError as error:
-        return json_response({"error": error.message, "code": error.code}, 404 if error.status == 404 else 400)
-    except ValueError as error:
-        return json_response({"error": str(error)}, 400)
-
-
-async def _object(request: web.Request) -> dict[str, Any]:
-    raw = await request.read()
-    try:
-        document = orjson.loads(raw) if raw else {}
-    except orjson.JSONDecodeError:
-        raise ValueError("The body is not JSON.") from None
-    if type(document) is not dict:
-        raise ValueError("The body must be a JSON object.")
-    return document
-
-
-def _wanted(request: web.Request, name: str, convert: Callable[[str], T]) -> T | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    try:
-        return convert(text)
-    except (ValueError, KeyError):
-        raise ValueError(f"The parameter {name} cannot be '{text}'.") from None
 
 
 class AdminHandler:
@@ -95,17 +48,17 @@ class AdminHandler:
 
     def routes(self) -> list[web.RouteDef]:
         """What this handler answers."""
-        tenant, user = f"{PREFIX}/tenants/{{tenant}}", f"{PREFIX}/tenants/{{tenant}}/users/{{user}}"
+        tenant, user = f"{ADMIN_PREFIX}/tenants/{{tenant}}", f"{ADMIN_PREFIX}/tenants/{{tenant}}/users/{{user}}"
         event, app = f"{user}/events/{{event}}", f"{tenant}/apps/{{app}}"
         return [
-            web.get(f"{PREFIX}/health", self.health),
-            web.post(f"{PREFIX}/reset", self.reset_all),
-            web.get(f"{PREFIX}/limits", self.get_limits),
-            web.put(f"{PREFIX}/limits", self.put_limits),
-            web.get(f"{PREFIX}/ledger", self.ledger),
-            web.get(f"{PREFIX}/faults", self.list_faults),
-            web.post(f"{PREFIX}/faults", self.add_fault),
-            web.delete(f"{PREFIX}/faults/{{fault}}", self.remove_fault),
+            web.get(f"{ADMIN_PREFIX}/health", self.health),
+            web.post(f"{ADMIN_PREFIX}/reset", self.reset_all),
+            web.get(f"{ADMIN_PREFIX}/limits", self.get_limits),
+            web.put(f"{ADMIN_PREFIX}/limits", self.put_limits),
+            web.get(f"{ADMIN_PREFIX}/ledger", self.ledger),
+            web.get(f"{ADMIN_PREFIX}/faults", self.list_faults),
+            web.post(f"{ADMIN_PREFIX}/faults", self.add_fault),
+            web.delete(f"{ADMIN_PREFIX}/faults/{{fault}}", self.remove_fault),
             web.put(tenant, self.put_tenant),
             web.post(f"{tenant}/reset", self.reset_tenant),
             web.post(f"{tenant}/clock", self.advance_clock),
@@ -127,18 +80,10 @@ class AdminHandler:
         ]
 
     def _tenant(self, request: web.Request) -> Tenant:
-        name = request.match_info["tenant"]
-        tenant = self._world.tenant(name)
-        if tenant is None:
-            raise Unknown(f"There is no tenant {name}.")
-        return tenant
+        return tenant_of(self._world, request)
 
     def _user(self, request: web.Request) -> tuple[Tenant, User]:
-        tenant = self._tenant(request)
-        user = tenant.user(request.match_info["user"])
-        if user is None:
-            raise Unknown(f"There is no user {request.match_info['user']} in the tenant.")
-        return tenant, user
+        return user_of(self._world, request)
 
     def _app(self, request: web.Request) -> tuple[Tenant, ServicePrincipal]:
         tenant = self._tenant(request)
@@ -165,20 +110,20 @@ class AdminHandler:
 
     async def put_tenant(self, request: web.Request) -> web.Response:
         """Adds or changes a tenant."""
-        settings = _TENANT_SETTINGS.validate_python(await _object(request))
+        settings = _TENANT_SETTINGS.validate_python(await read_object(request))
         tenant = office.put_tenant(self._world, request.match_info["tenant"], settings)
         return json_response({"id": tenant.id, "domain": tenant.domain, "apps": sorted(tenant.registrations)})
 
     async def advance_clock(self, request: web.Request) -> web.Response:
         """Puts a tenant's clock forward: windows pass and tokens expire without waiting."""
-        advance = _ADVANCE.validate_python(await _object(request))
+        advance = _ADVANCE.validate_python(await read_object(request))
         tenant = self._tenant(request)
         tenant.clock_offset_s += advance.advance_s
         return json_response({"now": tenant.now()})
 
     async def put_user(self, request: web.Request) -> web.Response:
         """Adds or changes a user."""
-        settings = _USER_SETTINGS.validate_python(await _object(request))
+        settings = _USER_SETTINGS.validate_python(await read_object(request))
         user = office.put_user(self._tenant(request), request.match_info["user"], settings)
         return json_response(office.user_info(user))
 
@@ -194,7 +139,7 @@ class AdminHandler:
 
     async def change_app(self, request: web.Request) -> web.Response:
         """An administrator changes what a tenant grants an app."""
-        change = _APP_CHANGE.validate_python(await _object(request))
+        change = _APP_CHANGE.validate_python(await read_object(request))
         tenant, principal = self._app(request)
         office.change_app(tenant, principal, change)
         return json_response(office.app_info(principal))
@@ -225,7 +170,7 @@ class AdminHandler:
     async def user_creates(self, request: web.Request) -> web.Response:
         """The user makes an appointment in Outlook. The body is an event as Graph takes it."""
         tenant, user = self._user(request)
-        changes = read_changes(await _object(request))
+        changes = read_changes(await read_object(request))
         changes.pop("transactionId", None)
         mailbox = user.mailbox
         created = mailbox.create(mailbox.default_calendar, changes, b"", tenant.limits, tenant.now())
@@ -235,7 +180,7 @@ class AdminHandler:
         """The user changes an event in Outlook. The body names properties as Graph does."""
         tenant, user = self._user(request)
         event = user.mailbox.event(request.match_info["event"])
-        user.mailbox.change(event, read_changes(await _object(request)), tenant.limits, tenant.now())
+        user.mailbox.change(event, read_changes(await read_object(request)), tenant.limits, tenant.now())
         return json_response(office.stored_event(event))
 
     async def user_deletes(self, request: web.Request) -> web.Response:
@@ -255,7 +200,7 @@ class AdminHandler:
 
     async def put_limits(self, request: web.Request) -> web.Response:
         """Replaces some of the default numbers."""
-        self._world.set_limits(office.merged_limits(self._world.limits, await _object(request)))
+        self._world.set_limits(office.merged_limits(self._world.limits, await read_object(request)))
         return json_response(self._world.limits)
 
     async def get_tenant_limits(self, request: web.Request) -> web.Response:
@@ -265,7 +210,7 @@ class AdminHandler:
     async def put_tenant_limits(self, request: web.Request) -> web.Response:
         """Replaces some of a tenant's numbers."""
         tenant = self._tenant(request)
-        office.set_tenant_limits(self._world, tenant, await _object(request))
+        office.set_tenant_limits(self._world, tenant, await read_object(request))
         return json_response(tenant.limits)
 
     async def list_faults(self, request: web.Request) -> web.Response:
@@ -277,7 +222,7 @@ class AdminHandler:
 
     async def add_fault(self, request: web.Request) -> web.Response:
         """Adds a fault rule."""
-        fault = _FAULT.validate_python(await _object(request))
+        fault = _FAULT.validate_python(await read_object(request))
         if problem := fault.problem():
             raise ValueError(problem)
         return json_response(_shown(self._world.faults.add(fault)), 201)
@@ -290,10 +235,10 @@ class AdminHandler:
 
     async def ledger(self, request: web.Request) -> web.Response:
         """Ledger entries after a sequence number, oldest first, by tenant, user, operation, status, mutation."""
-        after = _wanted(request, "after", int) or 0
-        limit = min(_wanted(request, "limit", int) or LEDGER_PAGE_MAX_ENTRIES, LEDGER_PAGE_MAX_ENTRIES)
-        status = _wanted(request, "status", int)
-        mutation = _wanted(request, "mutation", _FLAGS.__getitem__)
+        after = wanted(request, "after", int) or 0
+        limit = min(wanted(request, "limit", int) or LEDGER_PAGE_MAX_ENTRIES, LEDGER_PAGE_MAX_ENTRIES)
+        status = wanted(request, "status", int)
+        mutation = wanted(request, "mutation", _FLAGS.__getitem__)
         user, operation = request.query.get("user"), request.query.get("operation")
 
         def passes(entry: Entry) -> bool:
