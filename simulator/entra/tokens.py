@@ -105,6 +105,11 @@ class Identity:
     user: User | None = None
     scopes: frozenset[str] = frozenset()
 
+    @property
+    def me(self) -> str | None:
+        """The id of the user the call is made for."""
+        return None if self.user is None else self.user.id
+
     def has_role(self, *any_of: str) -> bool:
         """True if the token shows at least one of the application permissions."""
         return not self.roles.isdisjoint(any_of)

@@ -72,11 +72,13 @@ def _tree() -> _Node:
 _ROOT = _tree()
 
 
-def find_route(method: str, path: str) -> Route:
-    """The route of a percent-encoded path below `/v1.0`. Raises GraphError (400, 405)."""
+def find_route(method: str, path: str, me: str | None) -> Route:
+    """The route of a percent-encoded path below `/v1.0`; `/me` is the user with the id `me`. Raises GraphError (400, 405)."""
     segments = [urllib.parse.unquote(part) for part in path.strip("/").split("/")]
     if segments[0].lower() == "me":
-        raise bad_request("/me request is only valid with delegated authentication flow.")
+        if me is None:
+            raise bad_request("/me request is only valid with delegated authentication flow.")
+        segments[0:1] = ["users", me]
     node, names, in_calendar = _ROOT, dict[str, str](), False
     for segment in segments:
         if (following := _keyword(node, segment, names)) is not None:

@@ -2,37 +2,19 @@
 
 import base64
 import hashlib
-import ssl
 import urllib.parse
 import uuid
 
-import aiohttp
 import jwt
 import pytest
 
 from simulator.client import App, Fault
-from tests.support.browser import Browser, Callback, Page
+from tests.support.browser import Callback, Page
 
 REDIRECT = "https://app.example/signed-in"
 VERIFIER = "v" * 64
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 READ = "openid offline_access Calendars.Read"
-
-
-@pytest.fixture
-async def open_browser(lab):
-    """Opens a browser of a new person."""
-    opened = []
-
-    def make():
-        context = ssl.create_default_context(cafile=lab.addresses.ca_file)
-        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
-        opened.append(session)
-        return Browser(session, lab.addresses.login_url)
-
-    yield make
-    for session in opened:
-        await session.close()
 
 
 @pytest.fixture
