@@ -23,6 +23,9 @@ PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("events/{event}/instances", _EVENTS, "instances"),
     ("events/delta", _EVENTS, "events_delta"),
     ("calendarView", _EVENTS, "view"),
+    ("", ("subscriptions",), "subscriptions"),
+    ("", ("subscriptions/{target}",), "subscription"),
+    ("reauthorize", ("subscriptions/{target}",), "reauthorize"),
     ("calendarView/delta", _EVENTS, "view_delta"),
 )
 _FUNCTION = re.compile(r"(\w+)\((?:(\w+)=(.*))?\)", re.DOTALL)
@@ -73,7 +76,7 @@ _ROOT = _tree()
 
 
 def find_route(method: str, path: str, me: str | None) -> Route:
-    """The route of a percent-encoded path below `/v1.0`; `/me` is the user with the id `me`. Raises GraphError (400, 405)."""
+    """The route of a percent-encoded path below `/v1.0`; `me` is the id of who `/me` is. Raises GraphError (400, 405)."""
     segments = [urllib.parse.unquote(part) for part in path.strip("/").split("/")]
     if segments[0].lower() == "me":
         if me is None:
