@@ -76,7 +76,7 @@ _ROOT = _tree()
 
 
 def find_route(method: str, path: str, me: str | None) -> Route:
-    """The route of a percent-encoded path below `/v1.0`; `me` is the id of who `/me` is. Raises GraphError (400, 405)."""
+    """The route of a percent-encoded path below `/v1.0`; `me` is who `/me` stands for. Raises GraphError (400, 405)."""
     segments = [urllib.parse.unquote(part) for part in path.strip("/").split("/")]
     if segments[0].lower() == "me":
         if me is None:
