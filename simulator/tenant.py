@@ -8,6 +8,7 @@ from typing import Any
 
 from simulator.control.ledger import Ledger
 from simulator.entra.apps import AppRegistration, ServicePrincipal
+from simulator.entra.groups import Groups
 from simulator.exchange.mailbox import Mailbox, MailboxKind
 from simulator.exchange.user import User
 from simulator.graph.budget import Budget
@@ -33,6 +34,7 @@ class Tenant:
     users_may_consent: bool = True
     approval_by_request: bool = False
     users: dict[str, User] = field(default_factory=dict)
+    groups: Groups = field(default_factory=Groups)
     own_limits: dict[str, Any] = field(default_factory=dict)
     clock_offset_s: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
@@ -69,6 +71,12 @@ class Tenant:
             known.mailbox.organizer = {"emailAddress": {"name": name, "address": upn}}
         self._user_ids[new_id.lower()] = known
         return known
+
+    def is_inside(self, address: str) -> bool:
+        """True for the address of somebody of this tenant."""
+        if self.user(address) is not None:
+            return True
+        return self.domain is not None and address.lower().endswith(f"@{self.domain}")
 
     def budget(self, client_id: str, user: User) -> Budget:
         """What this application may do to this user's mailbox."""

@@ -4,6 +4,7 @@ State only. Every change goes through `create`, `change` and `remove`, which ref
 """
 
 import hashlib
+import uuid
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -20,8 +21,10 @@ from simulator.errors import (
 )
 from simulator.exchange import ids
 from simulator.exchange import series as occurrences
+from simulator.exchange.categories import Categories
 from simulator.exchange.event import Composition, Event, compose
 from simulator.exchange.journal import Journal
+from simulator.exchange.permissions import Shares
 from simulator.exchange.series import Deviation, Series
 from simulator.exchange.times import timestamp
 from simulator.limits import Limits
@@ -53,6 +56,7 @@ class Calendar:
     color: str
     change_key: str
     is_default: bool
+    shares: Shares
     online_meetings: bool = True
 
 
@@ -96,6 +100,8 @@ class Mailbox:
     created_count: int = 0
     deleted_count: int = 0
     journal: Journal = field(default_factory=Journal)
+    categories: Categories = field(default_factory=Categories)
+    settings: JsonObject = field(default_factory=dict)
     _by_immutable_id: dict[str, Event] = field(default_factory=dict)
     _by_ical_uid: dict[str, Event] = field(default_factory=dict)
     _by_property: dict[str, dict[str, dict[Event, None]]] = field(default_factory=dict)
@@ -106,6 +112,7 @@ class Mailbox:
         """A new mailbox with its default calendar."""
         organizer = {"emailAddress": {"name": display_name, "address": address}}
         mailbox = cls(guid, organizer, ids.IdMaker(guid))
+        mailbox.categories = Categories.of_new_mailbox(guid)
         mailbox._add_calendar("Calendar", "auto", is_default=True)
         return mailbox
 
@@ -115,7 +122,8 @@ class Mailbox:
         return next(iter(self.calendars.values()))
 
     def _add_calendar(self, name: str, color: str, *, is_default: bool) -> Calendar:
-        calendar = Calendar(self.ids.calendar_id(), name, color, self.ids.change_key(), is_default)
+        shares = Shares(primary=is_default)
+        calendar = Calendar(self.ids.calendar_id(), name, color, self.ids.change_key(), is_default, shares)
         self.calendars[calendar.id] = calendar
         return calendar
 
@@ -124,6 +132,25 @@ class Mailbox:
         if any(known.name.casefold() == name.casefold() for known in self.calendars.values()):
             raise folder_exists()
         return self._add_calendar(name, color, is_default=False)
+
+    def change_calendar(self, calendar: Calendar, name: str, color: str) -> None:
+        """Another name or colour. Raises ErrorFolderExists (409)."""
+        if any(known is not calendar and known.name.casefold() == name.casefold() for known in self.calendars.values()):
+            raise folder_exists()
+        calendar.name, calendar.color, calendar.change_key = name, color, self.ids.change_key()
+
+    def remove_calendar(self, calendar: Calendar, limits: Limits, now: float) -> None:
+        """Deletes the calendar with its events. Raises ErrorDeleteDistinguishedFolder (400) for the default one."""
+        if calendar.is_default:
+            raise GraphError(400, "ErrorDeleteDistinguishedFolder", "Distinguished folders cannot be deleted.")
+        for event in [event for event in self.events.values() if event.calendar_id == calendar.id]:
+            self.remove(event, limits, now)
+        del self.calendars[calendar.id]
+
+    @property
+    def calendar_group_id(self) -> str:
+        """The id of the one group that holds all calendars, always the same."""
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.guid}/calendars"))
 
     def calendar(self, calendar_id: str) -> Calendar:
         """Raises ErrorInvalidIdMalformed (400) or ErrorItemNotFound (404)."""

@@ -4,23 +4,23 @@ Each is a plain function from a `Task` to an `Answer`; it neither waits nor know
 Sources: Microsoft docs "user-post-events", "event-update", "event-delete", "user-list-events", "user-post-calendars".
 """
 
-from typing import Any
+from collections.abc import Callable
 
-from simulator.errors import unknown_property, unparsable_uri, unreadable_body
+from simulator.errors import unparsable_uri
 from simulator.exchange.event import Event
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.mailbox import fingerprint
+from simulator.graph import calendars, membership, outlook, sharing
 from simulator.graph.call import Answer
 from simulator.graph.delta import events_delta, view_delta
 from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, Query, options_of, read_query
 from simulator.graph.pages import page_answer
 from simulator.graph.prefer import Preferences
-from simulator.graph.representation import show_calendar, show_event
+from simulator.graph.representation import show_event
+from simulator.graph.schedule import get_schedule
 from simulator.graph.selection import select_events
 from simulator.graph.task import Operation, Task
 from simulator.graph.views import list_instances, list_view
-
-JsonObject = dict[str, Any]
 
 
 def _event_answer(task: Task, status: int, event: Event, preferences: Preferences, query: Query) -> Answer:
@@ -98,54 +98,6 @@ def list_events(task: Task) -> Answer:
     )
 
 
-def get_calendar(task: Task) -> Answer:
-    """GET .../calendar or .../calendars/{id}."""
-    task.no_options()
-    body = {"@odata.context": task.context("calendars/$entity"), **show_calendar(task.calendar(), task.user)}
-    return Answer(200, body)
-
-
-def list_calendars(task: Task) -> Answer:
-    """GET .../calendars. Mailboxes have few, so there is one page."""
-    task.no_options()
-    calendars = [show_calendar(calendar, task.user) for calendar in task.mailbox.calendars.values()]
-    return Answer(200, {"@odata.context": task.context("calendars"), "value": calendars})
-
-
-_COLORS = frozenset(
-    {
-        "auto", "lightBlue", "lightGreen", "lightOrange", "lightGray", "lightYellow", "lightTeal", "lightPink",
-        "lightBrown", "lightRed", "maxColor",
-    }
-)  # fmt: skip
-_CALENDAR_READ_ONLY = frozenset(
-    {
-        "id", "changeKey", "canShare", "canViewPrivateItems", "canEdit", "hexColor", "isDefaultCalendar",
-        "allowedOnlineMeetingProviders", "defaultOnlineMeetingProvider", "isTallyingResponses", "isRemovable", "owner",
-    }
-)  # fmt: skip
-
-
-def create_calendar(task: Task) -> Answer:
-    """POST .../calendars."""
-    task.no_options()
-    document = task.call.json()
-    if type(document) is not dict:
-        raise unreadable_body("The request body must be a JSON object.")
-    for member in document:
-        if member not in ("name", "color") and member not in _CALENDAR_READ_ONLY and "@" not in member:
-            raise unknown_property(member, "microsoft.graph.calendar")
-    name, color = document.get("name"), document.get("color", "auto")
-    if type(name) is not str or not name:
-        raise unreadable_body("A calendar needs a 'name' of type 'Edm.String'.")
-    if type(color) is not str or color not in _COLORS:
-        raise unreadable_body(f"Requested value '{color}' was not found.")
-    calendar = task.mailbox.create_calendar(name, color)
-    task.effect.mutation = True
-    body = {"@odata.context": task.context("calendars/$entity"), **show_calendar(calendar, task.user)}
-    return Answer(201, body)
-
-
 def get_user(task: Task) -> Answer:
     """GET /users/{id}, from the directory."""
     shown = task.user.show()
@@ -157,6 +109,14 @@ def get_user(task: Task) -> Answer:
                 raise unparsable_uri(f"Could not find a property named '{name}' on type 'microsoft.graph.user'.")
         shown = {name: shown[name] for name in names}
     return Answer(200, {"@odata.context": f"{task.call.origin}/v1.0/$metadata#users/$entity", **shown})
+
+
+def _membership(name: str, perform: Callable[[Task], Answer]) -> Operation:
+    return Operation(name, perform, directory=True, roles=membership.MEMBERSHIP_ROLES)
+
+
+def _of_group(name: str, perform: Callable[[Task], Answer]) -> Operation:
+    return Operation(name, perform, directory=True, roles=membership.GROUP_ROLES)
 
 
 OPERATIONS: dict[str, dict[str, Operation]] = {
@@ -175,8 +135,54 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "view": {"GET": Operation("list_view", list_view)},
     "instances": {"GET": Operation("instances", list_instances)},
     "calendars": {
-        "GET": Operation("list_calendars", list_calendars),
-        "POST": Operation("create_calendar", create_calendar, writes=True),
+        "GET": Operation("list_calendars", calendars.list_calendars),
+        "POST": Operation("create_calendar", calendars.create_calendar, writes=True),
     },
-    "calendar": {"GET": Operation("get_calendar", get_calendar)},
+    "default_calendar": {
+        "GET": Operation("get_calendar", calendars.get_calendar),
+        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True),
+    },
+    "calendar": {
+        "GET": Operation("get_calendar", calendars.get_calendar),
+        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True),
+        "DELETE": Operation("delete_calendar", calendars.delete_calendar, writes=True),
+    },
+    "calendar_groups": {"GET": Operation("list_calendar_groups", calendars.list_calendar_groups)},
+    "permissions": {
+        "GET": Operation("list_permissions", sharing.list_permissions),
+        "POST": Operation("create_permission", sharing.create_permission, writes=True),
+    },
+    "permission": {
+        "GET": Operation("get_permission", sharing.get_permission),
+        "PATCH": Operation("update_permission", sharing.update_permission, writes=True),
+        "DELETE": Operation("delete_permission", sharing.delete_permission, writes=True),
+    },
+    "sharing_roles": {"GET": Operation("list_sharing_roles", sharing.list_sharing_roles)},
+    "schedule": {"POST": Operation("get_schedule", get_schedule)},
+    "categories": {
+        "GET": Operation("list_categories", outlook.list_categories, roles=outlook.SETTINGS_READ_ROLES),
+        "POST": Operation("create_category", outlook.create_category, writes=True, roles=outlook.SETTINGS_WRITE_ROLES),
+    },
+    "category": {
+        "GET": Operation("get_category", outlook.get_category, roles=outlook.SETTINGS_READ_ROLES),
+        "PATCH": Operation("update_category", outlook.update_category, writes=True, roles=outlook.SETTINGS_WRITE_ROLES),
+        "DELETE": Operation(
+            "delete_category", outlook.delete_category, writes=True, roles=outlook.SETTINGS_WRITE_ROLES
+        ),
+    },
+    "settings": {
+        "GET": Operation("get_settings", outlook.get_settings, roles=outlook.SETTINGS_READ_ROLES),
+        "PATCH": Operation("update_settings", outlook.update_settings, writes=True, roles=outlook.SETTINGS_WRITE_ROLES),
+    },
+    "setting": {"GET": Operation("get_settings", outlook.get_setting, roles=outlook.SETTINGS_READ_ROLES)},
+    "time_zones": {"GET": Operation("list_time_zones", outlook.list_time_zones, roles=outlook.ZONE_ROLES)},
+    "translate_ids": {"POST": Operation("translate_ids", outlook.translate_ids, roles=outlook.TRANSLATE_ROLES)},
+    "check_member_groups": {"POST": _membership("check_member_groups", membership.check_member_groups)},
+    "check_member_objects": {"POST": _membership("check_member_objects", membership.check_member_objects)},
+    "get_member_groups": {"POST": _membership("get_member_groups", membership.get_member_groups)},
+    "member_of": {"GET": _membership("list_member_of", membership.list_member_of)},
+    "transitive_member_of": {"GET": _membership("list_member_of", membership.list_transitive_member_of)},
+    "group": {"GET": _of_group("get_group", membership.get_group)},
+    "group_members": {"GET": _of_group("list_members", membership.list_members)},
+    "group_transitive_members": {"GET": _of_group("list_members", membership.list_transitive_members)},
 }

@@ -4,6 +4,7 @@ from typing import Any
 
 from simulator.exchange.event import Event
 from simulator.exchange.mailbox import Calendar
+from simulator.exchange.permissions import may_edit, may_see_private
 from simulator.exchange.series import occurrence
 from simulator.exchange.times import in_zone, show
 from simulator.exchange.user import User
@@ -49,12 +50,12 @@ def _cancelled_occurrences(master: Event, shown_id: str) -> list[str]:
     return [f"OID.{shown_id}.{day.isoformat()}" for day in days]
 
 
-def show_calendar(calendar: Calendar, user: User) -> JsonObject:
-    """One calendar, as its owner sees it: so do application permissions."""
+def show_calendar(calendar: Calendar, user: User, role: str | None) -> JsonObject:
+    """One calendar, as somebody with this role sees it; None is its owner."""
     return {
         "id": calendar.id, "name": calendar.name, "color": calendar.color, "hexColor": "",
-        "isDefaultCalendar": calendar.is_default, "changeKey": calendar.change_key, "canShare": True,
-        "canViewPrivateItems": True, "canEdit": True,
+        "isDefaultCalendar": calendar.is_default, "changeKey": calendar.change_key, "canShare": role is None,
+        "canViewPrivateItems": role is None or may_see_private(role), "canEdit": role is None or may_edit(role),
         "allowedOnlineMeetingProviders": ["teamsForBusiness"] if calendar.online_meetings else [],
         "defaultOnlineMeetingProvider": "teamsForBusiness" if calendar.online_meetings else "unknown",
         "isTallyingResponses": calendar.is_default, "isRemovable": not calendar.is_default,

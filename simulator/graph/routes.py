@@ -11,13 +11,22 @@ from simulator.errors import bad_request, method_not_allowed
 from simulator.graph.operations import OPERATIONS
 from simulator.graph.task import Operation
 
-_EVENTS = ("users/{user}", "users/{user}/calendar", "users/{user}/calendars/{calendar}")
-_CALENDAR = ("users/{user}/calendar", "users/{user}/calendars/{calendar}")
+_USER = ("users/{user}",)
+_NAMED_CALENDAR = ("users/{user}/calendars/{calendar}", "users/{user}/calendarGroups/{target}/calendars/{calendar}")
+_CALENDAR = ("users/{user}/calendar", *_NAMED_CALENDAR)
+_EVENTS = (*_USER, *_CALENDAR)
 # The resource, a key of OPERATIONS, by the end of its paths, and what these ends may follow.
 PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("", ("users/{user}",), "user"),
-    ("calendars", ("users/{user}",), "calendars"),
-    ("", _CALENDAR, "calendar"),
+    ("", _USER, "user"),
+    ("calendars", _USER, "calendars"),
+    ("calendar", _USER, "default_calendar"),
+    ("", _NAMED_CALENDAR, "calendar"),
+    ("calendarGroups", _USER, "calendar_groups"),
+    ("calendarGroups/{target}/calendars", _USER, "calendars"),
+    ("calendarPermissions", _CALENDAR, "permissions"),
+    ("calendarPermissions/{target}", _CALENDAR, "permission"),
+    ("allowedCalendarSharingRoles(User)", _CALENDAR, "sharing_roles"),
+    ("getSchedule", _CALENDAR, "schedule"),
     ("events", _EVENTS, "events"),
     ("events/{event}", _EVENTS, "event"),
     ("events/{event}/instances", _EVENTS, "instances"),
@@ -27,6 +36,25 @@ PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("", ("subscriptions/{target}",), "subscription"),
     ("reauthorize", ("subscriptions/{target}",), "reauthorize"),
     ("calendarView/delta", _EVENTS, "view_delta"),
+    ("outlook/masterCategories", _USER, "categories"),
+    ("outlook/masterCategories/{target}", _USER, "category"),
+    ("outlook/supportedTimeZones", _USER, "time_zones"),
+    ("outlook/supportedTimeZones(TimeZoneStandard)", _USER, "time_zones"),
+    ("mailboxSettings", _USER, "settings"),
+    ("mailboxSettings/{target}", _USER, "setting"),
+    ("translateExchangeIds", _USER, "translate_ids"),
+    ("checkMemberGroups", _USER, "check_member_groups"),
+    ("checkMemberObjects", _USER, "check_member_objects"),
+    ("getMemberGroups", _USER, "get_member_groups"),
+    ("memberOf", _USER, "member_of"),
+    ("memberOf/microsoft.graph.group", _USER, "member_of"),
+    ("memberOf/graph.group", _USER, "member_of"),
+    ("transitiveMemberOf", _USER, "transitive_member_of"),
+    ("transitiveMemberOf/microsoft.graph.group", _USER, "transitive_member_of"),
+    ("transitiveMemberOf/graph.group", _USER, "transitive_member_of"),
+    ("groups/{target}", ("",), "group"),
+    ("groups/{target}/members", ("",), "group_members"),
+    ("groups/{target}/transitiveMembers", ("",), "group_transitive_members"),
 )
 _FUNCTION = re.compile(r"(\w+)\((?:(\w+)=(.*))?\)", re.DOTALL)
 

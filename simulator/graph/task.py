@@ -67,6 +67,17 @@ class Task:
             return self.mailbox.default_calendar
         return self.mailbox.calendar(self.calendar_id)
 
+    @property
+    def sees_as_owner(self) -> bool:
+        """True for the mailbox's owner, and for an application of its own: both are shown the owner's view."""
+        caller = self.call.identity.user
+        return caller is None or caller is self.user
+
+    def role_on(self, calendar: Calendar) -> str | None:
+        """What the caller was given on the calendar; None for its owner."""
+        caller = self.call.identity.user
+        return None if caller is None or caller is self.user else calendar.shares.role_of(caller.upn)
+
     def event(self) -> Event:
         """The event the path names, which must be in the calendar the path names. Raises GraphError (400, 404)."""
         event = self.mailbox.event(self.event_id or "")
