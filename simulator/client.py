@@ -22,6 +22,10 @@ from simulator.control.messages import (
     App,
     AppChange,
     AppInfo,
+    CalendarShare,
+    GroupInfo,
+    GroupSettings,
+    Invitation,
     LedgerPage,
     Secret,
     Stats,
@@ -42,6 +46,7 @@ __all__ = [
     "AppInfo",
     "Entry",
     "Fault",
+    "GroupInfo",
     "LedgerPage",
     "Limits",
     "MailboxKind",
@@ -58,6 +63,8 @@ _STATS = TypeAdapter(Stats)
 _APP = TypeAdapter(AppInfo)
 _USER = TypeAdapter(UserInfo)
 _USERS = TypeAdapter(list[UserInfo])
+_GROUP = TypeAdapter(GroupInfo)
+_GROUPS = TypeAdapter(list[GroupInfo])
 _EVENT = TypeAdapter(StoredEvent)
 _EVENTS = TypeAdapter(StoredEvents)
 _LIMITS = TypeAdapter(Limits)
@@ -211,6 +218,42 @@ class SimulatorAdmin:
     async def user_deletes(self, tenant_id: str, user: str, event_id: str) -> None:
         """The user deletes an event in Outlook."""
         await self._call("DELETE", _path("tenants", tenant_id, "users", user, "events", event_id))
+
+    async def put_group(
+        self,
+        tenant_id: str,
+        name: str,
+        *,
+        members: Iterable[str] = (),
+        display_name: str | None = None,
+        mail: str | None = None,
+        security_enabled: bool = True,
+    ) -> GroupInfo:
+        """Adds or replaces a group. `name` is a GUID or anything; members are users, and groups by this name or id."""
+        settings = GroupSettings(display_name, mail, security_enabled, tuple(members))
+        return _GROUP.validate_python(await self._call("PUT", _path("tenants", tenant_id, "groups", name), settings))
+
+    async def groups(self, tenant_id: str) -> list[GroupInfo]:
+        """All groups of a tenant."""
+        return _GROUPS.validate_python((await self._call("GET", _path("tenants", tenant_id, "groups")))["value"])
+
+    async def remove_group(self, tenant_id: str, name: str) -> None:
+        """Removes a group, also from other groups."""
+        await self._call("DELETE", _path("tenants", tenant_id, "groups", name))
+
+    async def share_calendar(
+        self, tenant_id: str, user: str, role: str, address: str = "", *, name: str = "", calendar_id: str | None = None
+    ) -> None:
+        """Gives a person, or without an address the organisation, a role on a user's calendar."""
+        path = _path("tenants", tenant_id, "users", user, "calendar_permissions")
+        await self._call("PUT", path, CalendarShare(role, address, name, calendar_id))
+
+    async def invite(
+        self, tenant_id: str, user: str, organizer: str, event: dict[str, Any], *, organizer_name: str = ""
+    ) -> StoredEvent:
+        """The user gets an invitation from the address `organizer`; `event` is a body as Graph takes it."""
+        path = _path("tenants", tenant_id, "users", user, "invitations")
+        return _EVENT.validate_python(await self._call("POST", path, Invitation(organizer, event, organizer_name)))
 
     async def forget_sync_states(self, tenant_id: str, user: str) -> None:
         """Every delta round of the mailbox is answered with 410 SyncStateNotFound until it begins anew."""

@@ -13,6 +13,7 @@ import trustme
 from aiohttp import web
 
 from simulator.control import office
+from simulator.control.exchange_web import ExchangeHandler
 from simulator.control.requests import explain
 from simulator.control.web import AdminHandler
 from simulator.entra.sign_in_web import SignInHandler
@@ -53,6 +54,7 @@ def build_app(world: World) -> web.Application:
     graph = GraphHandler(world)
     app.router.add_route("*", GRAPH_PREFIX + "/{rest:.*}", graph.handle)
     app.add_routes(AdminHandler(world).routes())
+    app.add_routes(ExchangeHandler(world).routes())
     app.add_routes(LoginHandler(world).routes())
     app.add_routes(SignInHandler(world).routes())
     return app

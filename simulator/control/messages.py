@@ -129,6 +129,52 @@ class UserSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """The body of a group's PUT. Members are users by id or name, and groups by the name or id of their own PUT."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    display_name: str | None = None
+    mail: str | None = None
+    security_enabled: bool = True
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """A group as the simulator holds it; `members` are object ids."""
+
+    id: str
+    display_name: str
+    mail: str | None
+    security_enabled: bool
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarShare:
+    """The body that shares a calendar: an empty address means the organisation, no id the default calendar."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    role: str
+    address: str = ""
+    name: str = ""
+    calendar_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """The body that brings a user an invitation. `event` is as Graph takes it, `organizer` an address."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    organizer: str
+    event: dict[str, Any]
+    organizer_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ClockAdvance:
     """The body that puts a tenant's clock forward."""
 

@@ -76,7 +76,6 @@ class AdminHandler:
             web.post(f"{user}/events", self.user_creates),
             web.patch(event, self.user_edits),
             web.delete(event, self.user_deletes),
-            web.post(f"{user}/forget_sync_states", self.forget_sync_states),
         ]
 
     def _tenant(self, request: web.Request) -> Tenant:
@@ -187,11 +186,6 @@ class AdminHandler:
         """The user deletes an event in Outlook."""
         tenant, user = self._user(request)
         user.mailbox.remove(user.mailbox.event(request.match_info["event"]), tenant.limits, tenant.now())
-        return web.Response(status=204)
-
-    async def forget_sync_states(self, request: web.Request) -> web.Response:
-        """Every delta round of the mailbox has to begin anew."""
-        self._user(request)[1].mailbox.journal.generation += 1
         return web.Response(status=204)
 
     async def get_limits(self, _request: web.Request) -> web.Response:

@@ -33,6 +33,7 @@ JsonObject = dict[str, Any]
 
 _NOT_OF_OCCURRENCES = frozenset({"recurrence", "singleValueExtendedProperties", "transactionId"})
 _ONLINE_MEETING = frozenset({"isOnlineMeeting", "onlineMeetingProvider"})
+_NEVER = "0001-01-01T00:00:00Z"
 _STAMP = ("@odata.etag", "changeKey", "lastModifiedDateTime")
 
 
@@ -213,6 +214,16 @@ class Mailbox:
         self._set_properties(event, changes.get("singleValueExtendedProperties", {}))
         self.created_count += 1
         return Created(event, is_new=True)
+
+    def receive(self, organizer: JsonObject, changes: JsonObject, limits: Limits, now: float) -> Event:
+        """A new event that somebody else organises and that is not answered yet. Raises GraphError (400)."""
+        event = self.create(self.default_calendar, changes, b"", limits, now).event
+        event.wire |= {
+            "organizer": {"emailAddress": organizer},
+            "isOrganizer": False,
+            "responseStatus": {"response": "notResponded", "time": _NEVER},
+        }
+        return event
 
     def change(self, event: Event, changes: JsonObject, limits: Limits, now: float) -> None:
         """Applies the changes; the change key is a new one even if nothing differs. Raises GraphError (400)."""

@@ -10,7 +10,7 @@ from simulator.errors import unparsable_uri
 from simulator.exchange.event import Event
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.mailbox import fingerprint
-from simulator.graph import calendars, membership, outlook, sharing
+from simulator.graph import actions, calendars, membership, outlook, sharing
 from simulator.graph.call import Answer
 from simulator.graph.delta import events_delta, view_delta
 from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, Query, options_of, read_query
@@ -63,11 +63,12 @@ def update_event(task: Task) -> Answer:
     changes = read_changes(task.call.json())
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
     told = {person["emailAddress"]["address"] for person in event.wire["attendees"]}
+    is_organizer = event.wire["isOrganizer"]
     tenant = task.tenant
     task.mailbox.change(event, changes, tenant.limits, tenant.now())
     told.update(person["emailAddress"]["address"] for person in event.wire["attendees"])
     task.effect.mutation = True
-    task.effect.invitations = len(told)
+    task.effect.invitations = len(told) if is_organizer else 0
     return _event_answer(task, 200, event, preferences, NO_QUERY)
 
 
@@ -78,7 +79,7 @@ def delete_event(task: Task) -> Answer:
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
     task.mailbox.remove(event, task.tenant.limits, task.tenant.now())
     task.effect.mutation = True
-    task.effect.invitations = len(event.wire["attendees"])
+    task.effect.invitations = actions.attendees_told(event)
     return Answer(204)
 
 
@@ -130,6 +131,14 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "PATCH": Operation("update", update_event, writes=True),
         "DELETE": Operation("delete", delete_event, writes=True),
     },
+    "cancel": {"POST": Operation("cancel", actions.cancel, writes=True)},
+    "accept": {"POST": Operation("accept", actions.accept, writes=True)},
+    "tentatively_accept": {"POST": Operation("tentatively_accept", actions.tentatively_accept, writes=True)},
+    "decline": {"POST": Operation("decline", actions.decline, writes=True)},
+    "forward": {"POST": Operation("forward", actions.forward, writes=True)},
+    "dismiss_reminder": {"POST": Operation("dismiss_reminder", actions.dismiss_reminder, writes=True)},
+    "snooze_reminder": {"POST": Operation("snooze_reminder", actions.snooze_reminder, writes=True)},
+    "permanent_delete": {"POST": Operation("permanent_delete", actions.permanently_delete, writes=True)},
     "view_delta": {"GET": Operation("delta", view_delta)},
     "events_delta": {"GET": Operation("delta", events_delta)},
     "view": {"GET": Operation("list_view", list_view)},
