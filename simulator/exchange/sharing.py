@@ -23,12 +23,11 @@ _ACCESS = {
     "delegateWithoutPrivateEventAccess": Access.WRITE,
     "delegateWithPrivateEventAccess": Access.WRITE,
 }
-_ORGANIZATION_ROLE = "freeBusyRead"
 
 
-def role_of(_owner: User, _caller: User) -> str:
-    """The role with which the owner's primary calendar is shared with the caller: what the organization gets."""
-    return _ORGANIZATION_ROLE
+def role_of(owner: User, caller: User) -> str:
+    """The caller's role on the owner's primary calendar, if only that of everybody in the organization."""
+    return owner.mailbox.default_calendar.shares.role_of(caller.upn)
 
 
 def access_of(owner: User, caller: User) -> Access:

@@ -6,7 +6,7 @@ Sources: Microsoft docs "calendarpermission-get", "calendarpermission-update", "
 import re
 from typing import Any
 
-from simulator.errors import item_not_found, unreadable_body
+from simulator.errors import access_denied, item_not_found, unreadable_body
 from simulator.exchange.permissions import Share, allowed_roles, read_sharing
 from simulator.graph.call import Answer
 from simulator.graph.task import Task
@@ -49,6 +49,8 @@ def get_permission(task: Task) -> Answer:
 def create_permission(task: Task) -> Answer:
     """POST .../calendarPermissions."""
     task.no_options()
+    if not task.sees_as_owner:
+        raise access_denied()
     sharing = read_sharing(task.call.json())
     share = task.calendar().shares.give(sharing, inside=_is_inside(task, sharing.address or ""))
     task.effect.mutation = True

@@ -92,6 +92,26 @@ async def test_an_application_is_shown_the_owners_view(lab):
     assert (calendar["canEdit"], calendar["canShare"], calendar["canViewPrivateItems"]) == (True, True, True)
 
 
+@pytest.mark.parametrize(
+    ("role", "can"),
+    [
+        ("read", (False, False, False)),
+        ("write", (True, False, False)),
+        (DELEGATES[0], (True, False, False)),
+        (DELEGATES[1], (True, False, True)),
+    ],
+)
+async def test_a_sharee_sees_no_permissions_but_what_they_can_do(lab, ben, delegated, role, can):
+    await lab.admin.share_calendar(lab.tenant_id, lab.user, role, ben)
+    token = await delegated("Calendars.ReadWrite.Shared", user=ben)
+    calendar = (await lab.graph("GET", f"/users/{lab.user}/calendar", token=token)).body
+    assert (calendar["canEdit"], calendar["canShare"], calendar["canViewPrivateItems"]) == can
+    assert (await lab.graph("GET", shares(lab), token=token)).body["value"] == []
+    assert (await lab.graph("GET", shares(lab, "RGVmYXVsdA=="), token=token)).status == 404
+    wanted = {"emailAddress": {"address": ben}, "role": "write"}
+    assert (await lab.graph("POST", shares(lab), wanted, token=token)).status == 403
+
+
 async def test_calendars_are_renamed_and_deleted(lab, make_event):
     visits = (await lab.graph("POST", f"/users/{lab.user}/calendars", {"name": "Visits"})).body["id"]
     path = f"/users/{lab.user}/calendars/{urllib.parse.quote(visits, safe='')}"
