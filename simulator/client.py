@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import orjson
@@ -38,13 +38,19 @@ from simulator.control.messages import (
 from simulator.entra.accounts import SignIn
 from simulator.exchange.mailbox import MailboxKind
 from simulator.limits import Limits
+from simulator.notifications.deliveries import Delivery, Fate, Told
+from simulator.notifications.messages import DeliveryPage, LifecycleEvent, SubscriptionInfo
+from simulator.notifications.switches import Switches
 
 __all__ = [
     "AddedFault",
     "AdminRefused",
     "App",
     "AppInfo",
+    "Delivery",
+    "DeliveryPage",
     "Entry",
+    "Fate",
     "Fault",
     "GroupInfo",
     "LedgerPage",
@@ -56,6 +62,9 @@ __all__ = [
     "Stats",
     "StoredEvent",
     "StoredEvents",
+    "SubscriptionInfo",
+    "Switches",
+    "Told",
     "UserInfo",
 ]
 
@@ -71,6 +80,9 @@ _LIMITS = TypeAdapter(Limits)
 _LEDGER = TypeAdapter(LedgerPage)
 _FAULT = TypeAdapter(AddedFault)
 _FAULTS = TypeAdapter(list[AddedFault])
+_SUBSCRIPTIONS = TypeAdapter(list[SubscriptionInfo])
+_DELIVERIES = TypeAdapter(DeliveryPage)
+_SWITCHES = TypeAdapter(Switches)
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
@@ -304,3 +316,50 @@ class SimulatorAdmin:
     async def stats(self, tenant_id: str) -> Stats:
         """What happened in a tenant, in numbers."""
         return _STATS.validate_python(await self._call("GET", _path("tenants", tenant_id, "stats")))
+
+    async def subscriptions(self, tenant_id: str) -> list[SubscriptionInfo]:
+        """The subscriptions of every application that have not ended."""
+        found = await self._call("GET", _path("tenants", tenant_id, "subscriptions"))
+        return _SUBSCRIPTIONS.validate_python(found["value"])
+
+    async def remove_subscription(self, tenant_id: str, subscription_id: str) -> None:
+        """The service ends a subscription and sends `subscriptionRemoved`."""
+        await self._call("DELETE", _path("tenants", tenant_id, "subscriptions", subscription_id))
+
+    async def tell_lifecycle(
+        self,
+        tenant_id: str,
+        subscription_id: str,
+        event: Literal["reauthorizationRequired", "subscriptionRemoved", "missed"],
+    ) -> None:
+        """Sends a lifecycle notification; `subscriptionRemoved` also ends the subscription."""
+        path = _path("tenants", tenant_id, "subscriptions", subscription_id, "lifecycle")
+        await self._call("POST", path, LifecycleEvent(event))
+
+    async def deliveries(
+        self,
+        tenant_id: str,
+        *,
+        subscription: str | None = None,
+        kind: str | None = None,
+        fate: Fate | str | None = None,
+        after: int = 0,
+        limit: int | None = None,
+        wait_s: float | None = None,
+    ) -> DeliveryPage:
+        """Entries of the ledger of notifications above `after`, oldest first, at most 1,000 at a time.
+
+        With `wait_s` it waits up to that long, at most a minute of real time, for the first entry there is.
+        """
+        wanted = {
+            "subscription": subscription, "kind": kind, "fate": fate, "after": after, "limit": limit, "wait_s": wait_s,
+        }  # fmt: skip
+        params = {name: str(value) for name, value in wanted.items() if value is not None}
+        return _DELIVERIES.validate_python(
+            await self._call("GET", _path("tenants", tenant_id, "deliveries"), params=params)
+        )
+
+    async def switch_notifications(self, tenant_id: str, switches: Switches) -> Switches:
+        """Switches faults of the notification service on and off."""
+        path = _path("tenants", tenant_id, "notification-switches")
+        return _SWITCHES.validate_python(await self._call("PUT", path, switches))

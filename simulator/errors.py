@@ -171,6 +171,44 @@ def directory_not_found(name: str) -> GraphError:
     )
 
 
+def invalid_subscription(message: str) -> GraphError:
+    """400: a property of a subscription cannot be what it is."""
+    return GraphError(400, "InvalidRequest", message)
+
+
+def validation_failed(*, timed_out: bool) -> GraphError:
+    """400: an address of a subscription did not answer the validation as it must, or not in time."""
+    if timed_out:
+        return GraphError(400, "ValidationError", "Subscription validation request timed out.")
+    return GraphError(
+        400,
+        "ValidationError",
+        "Subscription validation request failed. Notification endpoint must respond with 200 OK to validation request.",
+    )
+
+
+def too_many_subscriptions(subscriptions_max: int) -> GraphError:
+    """403: the mailbox has all the subscriptions it can have, of all applications together."""
+    return GraphError(
+        403,
+        "ExtensionError",
+        "Operation: Create; Exception: [Status Code: Forbidden; Reason: The mailbox has reached its limit of "
+        f"{subscriptions_max} active subscriptions.]",
+    )
+
+
+def subscription_not_found() -> GraphError:
+    """404: the subscription has ended, or never was, or is another application's."""
+    return GraphError(404, "ResourceNotFound", "The object was not found.")
+
+
+def duplicate_subscription(subscription_id: str) -> GraphError:
+    """409: the application has one for the same changes of the same mailbox."""
+    return GraphError(
+        409, "ExtensionError", f"Subscription Id {subscription_id} already exists for the requested combination"
+    )
+
+
 def method_not_allowed() -> GraphError:
     """405: the resource exists, the method does not."""
     return GraphError(405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")

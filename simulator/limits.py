@@ -23,6 +23,9 @@ class Limits:
     that handle claims challenges, 20 to 28 hours.
     `refresh_token_uses_max`: None lets a refresh token be used again after it was replaced, as documented.
     `sign_in_frequency_s`: after it, refresh tokens need a person again; None never asks.
+    `subscriptions_max` is per mailbox. `subscription_authorization_s`: how long applications are notified before they
+    are asked to authorise a subscription anew; None is as long as it lasts. An endpoint is judged slow from
+    `notification_judged_min` answers on; the real number is not documented.
     `reach_lag_s`: how long a change of RBAC scopes or access policies takes to be in force.
     """
 
@@ -49,15 +52,26 @@ class Limits:
     refresh_token_uses_max: int | None = None
     sign_in_frequency_s: int | None = None
     reach_lag_s: float = 0.0
+    subscriptions_max: int = 1_000
+    subscription_authorization_s: float | None = None
+    validation_timeout_ms: float = 10_000.0
+    notification_latency_ms: float = 0.0
+    notification_timeout_ms: float = 30_000.0
+    notification_slow_ms: float = 3_000.0
+    notification_drop_ms: float = 10_000.0
+    notification_judged_min: int = 10
+    notification_batch_max: int = 20
+    notification_queue_max: int = 10_000
 
     def problem(self) -> str | None:
         """What is wrong with the numbers, as a sentence; None if they can be used."""
         for name in (
             "concurrent_max", "window_max_requests", "upload_max_bytes", "attendees_max", "delta_page_items",
+            "subscriptions_max", "notification_judged_min", "notification_batch_max", "notification_queue_max",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 return f"{name} must be at least 1."
-        for name in ("window_s", "upload_window_s"):
+        for name in ("window_s", "upload_window_s", "validation_timeout_ms", "notification_timeout_ms"):
             if not getattr(self, name) > 0:
                 return f"{name} must be more than 0."
         for name in (
@@ -68,12 +82,15 @@ class Limits:
             "delta_replayed_writes",
             "delta_removals_max",
             "reach_lag_s",
+            "notification_latency_ms",
+            "notification_slow_ms",
+            "notification_drop_ms",
         ):
             if not getattr(self, name) >= 0:
                 return f"{name} cannot be negative."
         for name in (
             "subject_max_chars", "token_lifetime_s", "long_token_lifetime_s", "refresh_token_uses_max",
-            "sign_in_frequency_s",
+            "sign_in_frequency_s", "subscription_authorization_s",
         ):  # fmt: skip
             if (number := getattr(self, name)) is not None and number < 1:
                 return f"{name} must be at least 1, or null."

@@ -20,6 +20,7 @@ from simulator.entra.sign_in_web import SignInHandler
 from simulator.entra.web import LoginHandler
 from simulator.graph.web import PREFIX as GRAPH_PREFIX
 from simulator.graph.web import GraphHandler
+from simulator.notifications.web import NotificationsHandler
 from simulator.world import World
 
 REQUEST_MAX_BYTES = 4 * 1024 * 1024
@@ -54,6 +55,7 @@ def build_app(world: World) -> web.Application:
     graph = GraphHandler(world)
     app.router.add_route("*", GRAPH_PREFIX + "/{rest:.*}", graph.handle)
     app.add_routes(AdminHandler(world).routes())
+    app.add_routes(NotificationsHandler(world).routes())
     app.add_routes(ExchangeHandler(world).routes())
     app.add_routes(LoginHandler(world).routes())
     app.add_routes(SignInHandler(world).routes())
@@ -93,6 +95,7 @@ async def serve(settings: Settings) -> AsyncIterator[Addresses]:
         state_dir.mkdir(parents=True, exist_ok=True)
         ca_file = state_dir / "ca.pem"
         context = _tls_context(ca_file)
+        world.sender.trust(ca_file)
         await runner.setup()
         await web.TCPSite(runner, settings.host, settings.https_port, ssl_context=context).start()
         await web.TCPSite(runner, settings.host, settings.http_port).start()
@@ -105,6 +108,8 @@ async def serve(settings: Settings) -> AsyncIterator[Addresses]:
             ca_file=str(ca_file),
         )
     finally:
+        world.stop()
+        await world.sender.close()
         await _close(runner)
         if settings.state_dir is None:
             shutil.rmtree(state_dir)

@@ -3,7 +3,8 @@
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from simulator.control.ledger import Ledger
@@ -13,6 +14,9 @@ from simulator.exchange.mailbox import Mailbox, MailboxKind
 from simulator.exchange.user import User
 from simulator.graph.budget import Budget
 from simulator.limits import Limits
+from simulator.notifications.courier import Courier
+from simulator.notifications.outbox import Outbox
+from simulator.notifications.sender import Sender
 
 _USER_NAMESPACE = uuid.UUID("6f1c2f0e-5f5b-4c5e-8f0a-0d6c6b1f2a77")
 
@@ -28,6 +32,7 @@ class Tenant:
     id: str
     ledger: Ledger
     limits: Limits
+    sender: InitVar[Sender]
     domain: str | None = None
     registrations: dict[str, AppRegistration] = field(default_factory=dict)
     principals: dict[str, ServicePrincipal] = field(default_factory=dict)
@@ -39,8 +44,20 @@ class Tenant:
     clock_offset_s: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     violations: Counter[str] = field(default_factory=Counter)
+    outbox: Outbox = field(init=False)
+    courier: Courier = field(init=False)
     _user_ids: dict[str, User] = field(default_factory=dict)
     _budgets: dict[tuple[str, str], Budget] = field(default_factory=dict)
+
+    def __post_init__(self, sender: Sender) -> None:
+        """Opens the outbox; nothing is sent before there is a subscription."""
+        self.outbox = Outbox(self)
+        self.courier = Courier(self, sender)
+
+    def advance_clock(self, seconds: float) -> None:
+        """Puts the clock forward; what is due by then is done."""
+        self.clock_offset_s += seconds
+        self.outbox.look_again()
 
     def now(self) -> float:
         """Seconds since 1970 on this tenant's clock, which may have been put forward."""
@@ -63,6 +80,7 @@ class Tenant:
         name = display_name or upn.partition("@")[0]
         if known is None:
             known = User(new_id, upn, name, kind, time_zone, Mailbox.open(new_id, name, upn))
+            known.mailbox.watchers.append(partial(self.outbox.written, known))
             self.users[upn.lower()] = known
         else:
             del self._user_ids[known.id.lower()]
@@ -70,6 +88,7 @@ class Tenant:
             known.time_zone = time_zone
             known.mailbox.organizer = {"emailAddress": {"name": name, "address": upn}}
         self._user_ids[new_id.lower()] = known
+        self.outbox.look_again()
         return known
 
     def is_inside(self, address: str) -> bool:

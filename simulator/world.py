@@ -11,6 +11,7 @@ from simulator.entra.apps import AppRegistration
 from simulator.entra.grants import Grants
 from simulator.entra.keys import SigningKey
 from simulator.limits import Limits
+from simulator.notifications.sender import Sender
 from simulator.tenant import Tenant
 
 CHANCE_SEED = 20261121
@@ -25,6 +26,7 @@ class World:
     tenants: dict[str, Tenant] = field(default_factory=dict)
     faults: FaultRules = field(default_factory=FaultRules)
     grants: Grants = field(default_factory=Grants)
+    sender: Sender = field(default_factory=Sender)
     chance: random.Random = field(default_factory=lambda: random.Random(CHANCE_SEED))  # noqa: S311 - repeatable
     _sequence: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _domains: dict[str, Tenant] = field(default_factory=dict)
@@ -49,7 +51,7 @@ class World:
         if domain is not None and self._domains.get(domain.lower(), tenant) is not tenant:
             raise ValueError(f"The domain {domain} belongs to another tenant.")
         if tenant is None:
-            tenant = self.tenants[key] = Tenant(key, Ledger(self._sequence), self.limits)
+            tenant = self.tenants[key] = Tenant(key, Ledger(self._sequence), self.limits, self.sender)
         if tenant.domain is not None:
             del self._domains[tenant.domain]
         tenant.domain = domain.lower() if domain else None
@@ -70,6 +72,7 @@ class World:
 
     def forget(self, tenant: Tenant) -> None:
         """Removes a tenant with all that happened in it and the faults made for it."""
+        tenant.courier.stop()
         del self.tenants[tenant.id]
         if tenant.domain is not None:
             del self._domains[tenant.domain]
@@ -78,9 +81,15 @@ class World:
 
     def forget_all(self) -> None:
         """Removes every tenant and fault and restores the default limits. Sequence numbers go on."""
+        self.stop()
         self.tenants.clear()
         self._domains.clear()
         self.faults.rules.clear()
         self.grants.clear()
         self.limits = Limits()
         self.chance.seed(CHANCE_SEED)
+
+    def stop(self) -> None:
+        """Ends what runs in the background."""
+        for tenant in self.tenants.values():
+            tenant.courier.stop()

@@ -91,6 +91,7 @@ def put_tenant(world: World, tenant_id: str, settings: TenantSettings) -> Tenant
     tenant.principals = foreign | {app.client_id.lower(): _principal(tenant, app) for app in settings.apps}
     tenant.users_may_consent = settings.users_may_consent
     tenant.approval_by_request = settings.approval_by_request
+    tenant.outbox.look_again()
     return tenant
 
 

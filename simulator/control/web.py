@@ -117,7 +117,7 @@ class AdminHandler:
         """Puts a tenant's clock forward: windows pass and tokens expire without waiting."""
         advance = _ADVANCE.validate_python(await read_object(request))
         tenant = self._tenant(request)
-        tenant.clock_offset_s += advance.advance_s
+        tenant.advance_clock(advance.advance_s)
         return json_response({"now": tenant.now()})
 
     async def put_user(self, request: web.Request) -> web.Response:
@@ -141,12 +141,16 @@ class AdminHandler:
         change = _APP_CHANGE.validate_python(await read_object(request))
         tenant, principal = self._app(request)
         office.change_app(tenant, principal, change)
+        tenant.outbox.look_again()
         return json_response(office.app_info(principal))
 
     async def remove_app(self, request: web.Request) -> web.Response:
         """An administrator removes an app from the tenant; its registration stays where it was made."""
         tenant, principal = self._app(request)
         del tenant.principals[principal.client_id]
+        for subscription in list(tenant.outbox.subscriptions.values()):
+            if subscription.client_id == principal.client_id:
+                tenant.outbox.removed_by_service(subscription)
         return web.Response(status=204)
 
     async def revoke_app_tokens(self, request: web.Request) -> web.Response:

@@ -27,6 +27,7 @@ from simulator.exchange.journal import Journal
 from simulator.exchange.permissions import Shares
 from simulator.exchange.series import Deviation, Series
 from simulator.exchange.times import timestamp
+from simulator.exchange.watch import Watcher, Written
 from simulator.limits import Limits
 
 JsonObject = dict[str, Any]
@@ -101,6 +102,7 @@ class Mailbox:
     created_count: int = 0
     deleted_count: int = 0
     journal: Journal = field(default_factory=Journal)
+    watchers: list[Watcher] = field(default_factory=list)
     categories: Categories = field(default_factory=Categories)
     settings: JsonObject = field(default_factory=dict)
     _by_immutable_id: dict[str, Event] = field(default_factory=dict)
@@ -213,6 +215,7 @@ class Mailbox:
         self._by_ical_uid[wire["iCalUId"]] = event
         self._set_properties(event, changes.get("singleValueExtendedProperties", {}))
         self.created_count += 1
+        self._tell("created", event)
         return Created(event, is_new=True)
 
     def receive(self, organizer: JsonObject, changes: JsonObject, limits: Limits, now: float) -> Event:
@@ -242,6 +245,7 @@ class Mailbox:
         event.writes += 1
         event.changed_seq = self.journal.next_seq()
         self._set_properties(event, changes.get("singleValueExtendedProperties", {}))
+        self._tell("updated", event)
 
     def _change_occurrence(
         self, event: Event, master: Event, day: date, changes: JsonObject, limits: Limits, now: float
@@ -266,6 +270,7 @@ class Mailbox:
         series.exceptions[day] = Deviation(merged, stamp, properties, self.journal.next_seq(), writes)
         master.series = series
         occurrences.settle_exception(event, composed, series.exceptions[day])
+        self._tell("updated", master)
 
     def remove(self, event: Event, limits: Limits, now: float) -> None:
         """Deletes the event for good; the deletion of an occurrence cancels it, and its series goes on."""
@@ -281,6 +286,7 @@ class Mailbox:
         if event.transaction_id is not None and not limits.transaction_ids_outlive_events:
             del self._transactions[event.transaction_id]
         self.deleted_count += 1
+        self._tell("deleted", event)
 
     def _cancel_occurrence(self, event: Event, master: Event, day: date, limits: Limits, now: float) -> None:
         series = master.series = master.series or Series()
@@ -289,6 +295,12 @@ class Mailbox:
         self.journal.removed(event, limits.delta_removals_max)
         master.wire = master.wire.copy()
         self._stamp(master.wire, now)
+        self._tell("updated", master)
+
+    def _tell(self, change_type: str, event: Event) -> None:
+        written = Written(change_type, event.id, event.immutable_id, event.etag)
+        for watcher in tuple(self.watchers):
+            watcher(written)
 
     @staticmethod
     def check_etag(event: Event, if_match: str | None) -> None:

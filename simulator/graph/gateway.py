@@ -71,12 +71,12 @@ class Gateway:
             await asyncio.sleep(latency_s)
         fault = self._fault(call, route, user)
         if fault is None:
-            return self._apply(call, route, user)
-        applied = self._apply(call, route, user) if fault.after_apply else None
+            return await self._apply(call, route, user)
+        applied = await self._apply(call, route, user) if fault.after_apply else None
         if fault.delay_ms:
             await asyncio.sleep(fault.delay_ms / 1000)
         if not fault.answers:
-            return applied or self._apply(call, route, user)
+            return applied or await self._apply(call, route, user)
         effect = applied.effect if applied else Effect()
         return Outcome(fault_answer(fault, call.request_id, call.client_request_id), effect, fault.code)
 
@@ -86,12 +86,13 @@ class Gateway:
         jitter_ms = self.world.chance.uniform(-limits.latency_jitter_ms, limits.latency_jitter_ms)
         return max(0.0, limits.latency_ms + jitter_ms) / 1000
 
-    def _apply(self, call: Call, route: Route, user: User | None) -> Outcome:
+    async def _apply(self, call: Call, route: Route, user: User | None) -> Outcome:
         effect = Effect()
         try:
-            found = permit(call.identity, route.operation, route.user, user)
+            found = None if route.operation.unaddressed else permit(call.identity, route.operation, route.user, user)
             task = Task(call, found, route.in_calendar, route.calendar_id, route.event_id, effect, route.target)
-            return Outcome(route.operation.perform(task), effect)
+            answer = route.operation.perform(task)
+            return Outcome(answer if isinstance(answer, Answer) else await answer, effect)
         except GraphError as error:
             return Outcome(self._refusal(call, error), effect, error.code)
 

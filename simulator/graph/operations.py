@@ -19,6 +19,7 @@ from simulator.graph.prefer import Preferences
 from simulator.graph.representation import show_event
 from simulator.graph.schedule import get_schedule
 from simulator.graph.selection import select_events
+from simulator.graph.subscriptions import SUBSCRIPTION_OPERATIONS
 from simulator.graph.task import Operation, Task
 from simulator.graph.views import list_instances, list_view
 
@@ -121,6 +122,7 @@ def _of_group(name: str, perform: Callable[[Task], Answer]) -> Operation:
 
 
 OPERATIONS: dict[str, dict[str, Operation]] = {
+    **SUBSCRIPTION_OPERATIONS,
     "user": {"GET": Operation("get_user", get_user, directory=True)},
     "events": {
         "GET": Operation("list", list_events),

@@ -3,7 +3,7 @@
 Values and look-ups only; the operations themselves are in the modules that `operations.py` lists.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,11 +105,14 @@ class Task:
 class Operation:
     """An operation by its name in ledger and faults. `directory` operations need no mailbox and spend no budget.
 
+    An `unaddressed` one has a path that names no user, and checks itself what its caller may.
+
     `roles` are the application roles of which one is needed; None stands for those of calendars or the directory.
     """
 
     name: str
-    perform: Callable[[Task], Answer]
+    perform: Callable[[Task], Answer | Awaitable[Answer]]
     writes: bool = False
     directory: bool = False
+    unaddressed: bool = False
     roles: frozenset[str] | None = None
