@@ -4,7 +4,7 @@ Composing is a pure step from (previous representation, changes) to a new one, s
 Sources: Microsoft docs "user-post-events" example 1 (defaults), "event-update".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -34,6 +34,10 @@ _DEFAULTS: JsonObject = {
 }  # fmt: skip
 
 
+# Most events have none and share this one; an event's extensions are replaced, never changed in place.
+NO_EXTENSIONS: dict[str, JsonObject] = {}
+
+
 @dataclass(slots=True, eq=False)
 class Event:
     """An event of one mailbox. Compared by identity; `wire` is the representation in UTC, HTML, ordinary id.
@@ -56,6 +60,7 @@ class Event:
     series: Series | None = None
     master: "Event | None" = None
     day: date | None = None
+    extensions: dict[str, JsonObject] = field(default_factory=lambda: NO_EXTENSIONS)
 
     @property
     def etag(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from simulator.errors import not_held, unknown_property, unreadable_body
 from simulator.exchange.body import read_body
 from simulator.exchange.extended_properties import read_properties
+from simulator.exchange.open_extensions import read_extensions
 from simulator.exchange.recurrence import read_recurrence
 from simulator.exchange.times import read_moment
 
@@ -27,9 +28,7 @@ READ_ONLY = frozenset(
         "seriesMasterId", "type", "webLink",
     }
 )  # fmt: skip
-_NOT_HELD = frozenset(
-    {"attachments", "calendar", "exceptionOccurrences", "extensions", "instances", "multiValueExtendedProperties"}
-)
+_NOT_HELD = frozenset({"attachments", "calendar", "exceptionOccurrences", "instances", "multiValueExtendedProperties"})
 
 
 def _wrong_type(name: str, edm_type: str) -> Exception:
@@ -160,6 +159,7 @@ READERS: dict[str, Reader] = {
     "body": read_body,
     "categories": _categories,
     "end": read_moment,
+    "extensions": read_extensions,
     "hideAttendees": _boolean,
     "importance": _one_of("low", "normal", "high"),
     "isAllDay": _boolean,

@@ -209,6 +209,8 @@ class Mailbox:
         event = Event(
             event_id, immutable_id, calendar.id, wire, composed.start, composed.end, composed.body, {}, transaction_id
         )
+        if "extensions" in changes:
+            event.extensions = changes["extensions"]
         event.changed_seq = self.journal.next_seq()
         self.events[event_id] = event
         self._by_immutable_id[immutable_id] = event
@@ -232,6 +234,8 @@ class Mailbox:
         """Applies the changes; the change key is a new one even if nothing differs. Raises GraphError (400)."""
         if "transactionId" in changes and changes["transactionId"] != event.transaction_id:
             raise GraphError(400, "ErrorInvalidPropertySet", "The transactionId of an event cannot be changed.")
+        if "extensions" in changes:
+            raise invalid_request("The extensions of an event are changed one by one, at their own addresses.")
         if event.master is not None and event.day is not None:
             self._change_occurrence(event, event.master, event.day, changes, limits, now)
             return

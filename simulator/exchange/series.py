@@ -104,6 +104,7 @@ def regular(master: "Event", day: date) -> "Event":
         master.changed_seq,
         master=master,
         day=day,
+        extensions=master.extensions,
     )
 
 

@@ -10,10 +10,10 @@ from simulator.errors import unparsable_uri
 from simulator.exchange.event import Event
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.mailbox import fingerprint
-from simulator.graph import actions, calendars, membership, outlook, sharing
+from simulator.graph import actions, calendars, extensions, membership, outlook, sharing
 from simulator.graph.call import Answer
 from simulator.graph.delta import events_delta, view_delta
-from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, Query, options_of, read_query
+from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, WITH_EXTENSIONS, Query, options_of, read_query
 from simulator.graph.pages import page_answer
 from simulator.graph.prefer import Preferences
 from simulator.graph.representation import show_event
@@ -46,7 +46,7 @@ def create_event(task: Task) -> Answer:
     if created.is_new:
         task.effect.mutation = True
         task.effect.invitations = len(event.wire["attendees"])
-    return _event_answer(task, 201, event, preferences, NO_QUERY)
+    return _event_answer(task, 201, event, preferences, WITH_EXTENSIONS if "extensions" in changes else NO_QUERY)
 
 
 def get_event(task: Task) -> Answer:
@@ -132,6 +132,12 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "GET": Operation("get", get_event),
         "PATCH": Operation("update", update_event, writes=True),
         "DELETE": Operation("delete", delete_event, writes=True),
+    },
+    "extensions": {"POST": Operation("create_extension", extensions.create_extension, writes=True)},
+    "extension": {
+        "GET": Operation("get_extension", extensions.get_extension),
+        "PATCH": Operation("update_extension", extensions.update_extension, writes=True),
+        "DELETE": Operation("delete_extension", extensions.delete_extension, writes=True),
     },
     "cancel": {"POST": Operation("cancel", actions.cancel, writes=True)},
     "accept": {"POST": Operation("accept", actions.accept, writes=True)},

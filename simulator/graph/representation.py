@@ -4,6 +4,7 @@ from typing import Any
 
 from simulator.exchange.event import Event
 from simulator.exchange.mailbox import Calendar
+from simulator.exchange.open_extensions import show_extension
 from simulator.exchange.permissions import may_edit, may_see_private
 from simulator.exchange.series import occurrence
 from simulator.exchange.times import in_zone, show
@@ -39,6 +40,12 @@ def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObje
         held = [{"id": name, "value": event.properties[name]} for name in query.expand if name in event.properties]
         if held:
             wire["singleValueExtendedProperties"] = held
+    if query.expand_extensions is not None and event.extensions:
+        wire["extensions"] = [
+            show_extension(name, values)
+            for name, values in event.extensions.items()
+            if not query.expand_extensions or name in query.expand_extensions
+        ]
     if query.expand_exceptions and event.wire["recurrence"] is not None:
         days = sorted(event.series.exceptions) if event.series else ()
         wire["exceptionOccurrences"] = [show_event(occurrence(event, day), preferences, NO_QUERY) for day in days]

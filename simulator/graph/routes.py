@@ -30,6 +30,8 @@ PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("events", _EVENTS, "events"),
     ("events/{event}", _EVENTS, "event"),
     ("events/{event}/instances", _EVENTS, "instances"),
+    ("events/{event}/extensions", _EVENTS, "extensions"),
+    ("events/{event}/extensions/{target}", _EVENTS, "extension"),
     ("events/{event}/cancel", _EVENTS, "cancel"),
     ("events/{event}/accept", _EVENTS, "accept"),
     ("events/{event}/tentativelyAccept", _EVENTS, "tentatively_accept"),

@@ -29,6 +29,8 @@ def select_events(mailbox: Mailbox, calendar_id: str | None, query: Query) -> li
 def narrow(events: Iterable[Event], query: Query) -> list[Event]:
     """The events that pass the filter, in order. Raises GraphError (400)."""
     kept = [event for event in events if all(_has(event, test) for test in query.property_tests)]
+    for name in query.extension_tests:
+        kept = [event for event in kept if name in event.extensions]
     for comparison in query.comparisons:
         kept = _compare(kept, comparison)
     for path, descending in reversed(query.order_by):

@@ -42,7 +42,7 @@ def list_instances(task: Task) -> Answer:
 def _answer(task: Task, what: str, found: list[Showing], query: Query) -> Answer:
     preferences = task.preferences()
     context = task.context(what)
-    if query.comparisons or query.property_tests or query.order_by:
+    if query.comparisons or query.property_tests or query.extension_tests or query.order_by:
         events = narrow((shown.event() for shown in found), query)
         return page_answer(
             task.call, context, events, query, preferences, lambda event: show_event(event, preferences, query)
