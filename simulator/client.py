@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
@@ -28,6 +29,7 @@ from simulator.control.messages import (
     Invitation,
     LedgerPage,
     Secret,
+    StateFile,
     Stats,
     StoredEvent,
     StoredEvents,
@@ -266,6 +268,14 @@ class SimulatorAdmin:
         """The user gets an invitation from the address `organizer`; `event` is a body as Graph takes it."""
         path = _path("tenants", tenant_id, "users", user, "invitations")
         return _EVENT.validate_python(await self._call("POST", path, Invitation(organizer, event, organizer_name)))
+
+    async def save_state(self, file: Path) -> None:
+        """Writes tenants, apps, users, mailboxes, groups and limits to a file on the simulator's machine."""
+        await self._call("POST", _path("state", "save"), StateFile(str(file)))
+
+    async def load_state(self, file: Path) -> None:
+        """Replaces everything by what a file on the simulator's machine holds."""
+        await self._call("POST", _path("state", "load"), StateFile(str(file)))
 
     async def forget_sync_states(self, tenant_id: str, user: str) -> None:
         """Every delta round of the mailbox is answered with 410 SyncStateNotFound until it begins anew."""

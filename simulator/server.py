@@ -12,7 +12,7 @@ from pathlib import Path
 import trustme
 from aiohttp import web
 
-from simulator.control import office
+from simulator.control import office, state_file
 from simulator.control.exchange_web import ExchangeHandler
 from simulator.control.requests import explain
 from simulator.control.web import AdminHandler
@@ -30,13 +30,17 @@ _SHUTDOWN_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to start. Port 0 takes a free one; without a state directory a temporary one is made and removed."""
+    """How to start. Port 0 takes a free one; without a state directory a temporary one is made and removed.
+
+    The state file is loaded at the start if it is there, and written at the end; a seed file adds to it.
+    """
 
     host: str = "127.0.0.1"
     https_port: int = 0
     http_port: int = 0
     state_dir: Path | None = None
     seed_file: Path | None = None
+    state_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,11 @@ async def _close(runner: web.AppRunner) -> None:
 async def serve(settings: Settings) -> AsyncIterator[Addresses]:
     """Runs the simulator while the context is open; afterwards its ports are free and its own files gone.
 
-    Raises OSError if a port is taken, ValueError if the seed file is not usable.
+    Raises OSError if a port is taken, ValueError if the seed file or the state file is not usable.
     """
     world = World()
+    if settings.state_file is not None and settings.state_file.exists():
+        state_file.load(world, settings.state_file)
     if settings.seed_file is not None:
         office.plant(world, settings.seed_file.read_bytes())
     state_dir = settings.state_dir or Path(tempfile.mkdtemp(prefix="graph-simulator-"))
@@ -111,5 +117,7 @@ async def serve(settings: Settings) -> AsyncIterator[Addresses]:
         world.stop()
         await world.sender.close()
         await _close(runner)
+        if settings.state_file is not None:
+            state_file.save(world, settings.state_file)
         if settings.state_dir is None:
             shutil.rmtree(state_dir)

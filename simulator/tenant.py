@@ -80,8 +80,7 @@ class Tenant:
         name = display_name or upn.partition("@")[0]
         if known is None:
             known = User(new_id, upn, name, kind, time_zone, Mailbox.open(new_id, name, upn))
-            known.mailbox.watchers.append(partial(self.outbox.written, known))
-            self.users[upn.lower()] = known
+            self.add_user(known)
         else:
             del self._user_ids[known.id.lower()]
             known.id, known.upn, known.display_name, known.kind = new_id, upn, name, kind
@@ -96,6 +95,12 @@ class Tenant:
         if self.user(address) is not None:
             return True
         return self.domain is not None and address.lower().endswith(f"@{self.domain}")
+
+    def add_user(self, user: User) -> None:
+        """Adds a user with a mailbox, whose writes are told of from now on."""
+        user.mailbox.watchers.append(partial(self.outbox.written, user))
+        self.users[user.upn.lower()] = user
+        self._user_ids[user.id.lower()] = user
 
     def budget(self, client_id: str, user: User) -> Budget:
         """What this application may do to this user's mailbox."""

@@ -175,6 +175,15 @@ class Invitation:
 
 
 @dataclass(frozen=True, slots=True)
+class StateFile:
+    """The body that saves or loads the state: a path on the simulator's machine."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClockAdvance:
     """The body that puts a tenant's clock forward."""
 

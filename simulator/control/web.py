@@ -4,19 +4,21 @@ It has no authentication: keep it on the loopback interface.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from simulator.control import office
+from simulator.control import office, state_file
 from simulator.control.faults import Fault, FaultRule
 from simulator.control.ledger import Entry
 from simulator.control.messages import (
     AddedFault,
     AppChange,
     ClockAdvance,
+    StateFile,
     Stats,
     StoredEvents,
     TenantSettings,
@@ -36,6 +38,7 @@ _TENANT_SETTINGS = TypeAdapter(TenantSettings)
 _USER_SETTINGS = TypeAdapter(UserSettings)
 _APP_CHANGE = TypeAdapter(AppChange)
 _FAULT = TypeAdapter(Fault)
+_STATE_FILE = TypeAdapter(StateFile)
 _ADVANCE = TypeAdapter(ClockAdvance)
 _FLAGS = {"true": True, "false": False}
 
@@ -59,6 +62,8 @@ class AdminHandler:
             web.get(f"{ADMIN_PREFIX}/faults", self.list_faults),
             web.post(f"{ADMIN_PREFIX}/faults", self.add_fault),
             web.delete(f"{ADMIN_PREFIX}/faults/{{fault}}", self.remove_fault),
+            web.post(f"{ADMIN_PREFIX}/state/save", self.save_state),
+            web.post(f"{ADMIN_PREFIX}/state/load", self.load_state),
             web.put(tenant, self.put_tenant),
             web.post(f"{tenant}/reset", self.reset_tenant),
             web.post(f"{tenant}/clock", self.advance_clock),
@@ -99,6 +104,24 @@ class AdminHandler:
         """Forgets everything."""
         self._world.forget_all()
         return web.Response(status=204)
+
+    async def save_state(self, request: web.Request) -> web.Response:
+        """Writes what there is to a file on this machine; nothing else happens meanwhile."""
+        given = _STATE_FILE.validate_python(await read_object(request))
+        self._use_file(state_file.save, given)
+        return web.Response(status=204)
+
+    async def load_state(self, request: web.Request) -> web.Response:
+        """Replaces everything by what a file on this machine holds."""
+        given = _STATE_FILE.validate_python(await read_object(request))
+        self._use_file(state_file.load, given)
+        return web.Response(status=204)
+
+    def _use_file(self, use: Callable[[World, Path], None], given: StateFile) -> None:
+        try:
+            use(self._world, Path(given.file))
+        except OSError as error:
+            raise ValueError(f"The file {given.file} cannot be used: {error.strerror}.") from None
 
     async def reset_tenant(self, request: web.Request) -> web.Response:
         """Forgets one tenant; an unknown one is forgotten already."""
