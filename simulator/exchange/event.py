@@ -11,6 +11,7 @@ from typing import Any
 from simulator.errors import GraphError, invalid_request
 from simulator.exchange.body import EMPTY, Body
 from simulator.exchange.event_input import NO_LOCATION
+from simulator.exchange.expansion import shortest_period_days
 from simulator.exchange.recurrence import check_start
 from simulator.exchange.series import Series
 from simulator.exchange.times import Moment, show
@@ -116,6 +117,12 @@ def compose(
         wire["type"] = "singleInstance"
     else:
         check_start(recurrence, start.local.date())
+        if end.utc - start.utc > timedelta(days=shortest_period_days(recurrence["pattern"])):
+            raise GraphError(
+                400,
+                "ErrorCalendarDurationIsTooLong",
+                "Your request can't be completed. An occurrence lasts longer than the time to the next one.",
+            )
         wire["type"] = "seriesMaster"
         if recurrence["range"]["recurrenceTimeZone"] is None:
             span = {**recurrence["range"], "recurrenceTimeZone": start.zone_name}

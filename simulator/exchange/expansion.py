@@ -14,6 +14,10 @@ JsonObject = dict[str, Any]
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _POSITIONS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "last": -1}
+_SHORTEST_DAYS = {
+    "daily": 1, "weekly": 7, "absoluteMonthly": 28, "relativeMonthly": 28, "absoluteYearly": 365,
+    "relativeYearly": 365,
+}  # fmt: skip
 _MONTHS = 12
 _WEEK_DAYS = 7
 
@@ -43,6 +47,11 @@ def dates(recurrence: JsonObject, since: date = date.min) -> Iterator[date]:
                 left -= 1
             if day >= since:
                 yield day
+
+
+def shortest_period_days(pattern: JsonObject) -> int:
+    """How many days the shortest period of the pattern has: what an occurrence may last at most."""
+    return int(_SHORTEST_DAYS[pattern["type"]] * pattern["interval"])
 
 
 def _week_of(day: date, first_day: str) -> date:

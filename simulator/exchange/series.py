@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from simulator.errors import GraphError
+from simulator.errors import GraphError, invalid_request
 from simulator.exchange import ids
-from simulator.exchange.expansion import dates
+from simulator.exchange.expansion import dates, shortest_period_days
 from simulator.exchange.times import Moment, find_zone, show, timestamp, to_utc
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ JsonObject = dict[str, Any]
 
 # An occurrence may begin this long before its day in UTC, or end after it: zones differ by up to 14 hours.
 _ZONE_MARGIN = timedelta(days=2)
+# The occurrence before another is at most so many of its pattern's shortest periods away.
+_PERIODS_BACK = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +61,10 @@ def occurs(master: "Event", day: date) -> bool:
 
 
 def _shifted(moment: Moment, days: timedelta, name: str) -> Moment:
-    local = moment.local + days
+    try:
+        local = moment.local + days
+    except OverflowError:
+        raise invalid_request(f"The date and time of property '{name}' are out of range.") from None
     return Moment(local, moment.zone_name, to_utc(local, find_zone(moment.zone_name), name))
 
 
@@ -142,7 +147,11 @@ def slots(master: "Event", begin: datetime, end: datetime) -> Iterator[Slot]:
     days = dates(master.wire["recurrence"], since)
     for day in takewhile(lambda day: day <= until, days):
         if day not in series.cancelled and day not in series.exceptions:
-            slot = _regular_slot(master, day)
+            try:
+                slot = _regular_slot(master, day)
+            except GraphError:
+                # The calendar ends before this occurrence does.
+                break
             if overlaps(slot.begins, slot.ends, begin, end):
                 yield slot
     for day in series.exceptions:
@@ -160,7 +169,12 @@ def check_neighbours(master: "Event", day: date, start: Moment, end: Moment) -> 
     """Refuses (400) to move an occurrence to or past the day of the one before or after it."""
     cancelled = master.series.cancelled if master.series else frozenset[date]()
     before, after = None, None
-    for other in dates(master.wire["recurrence"]):
+    period_days = shortest_period_days(master.wire["recurrence"]["pattern"])
+    try:
+        since = day - timedelta(days=period_days * (_PERIODS_BACK + len(cancelled)))
+    except OverflowError:
+        since = date.min
+    for other in dates(master.wire["recurrence"], since):
         if other in cancelled or other == day:
             continue
         if other > day:

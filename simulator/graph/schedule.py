@@ -3,14 +3,14 @@
 Source: Microsoft docs "calendar-getschedule"; limits and error codes as observed by third parties.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from simulator.errors import GraphError, invalid_request, unknown_property, unreadable_body
 from simulator.exchange import settings
 from simulator.exchange.event import Event
 from simulator.exchange.mailbox import MailboxKind
-from simulator.exchange.times import read_moment, show
+from simulator.exchange.times import Moment, in_zone, read_moment, show
 from simulator.exchange.user import User
 from simulator.exchange.view import view
 from simulator.graph.call import Answer
@@ -105,17 +105,18 @@ def _availability(events: list[Event], begin: datetime, end: datetime, interval:
 
 
 def _entry(event: Event, preferences: Preferences) -> JsonObject:
-    def at(moment: datetime) -> JsonObject:
-        if preferences.zone is None or event.wire["isAllDay"]:
-            return show(moment, preferences.zone_name)
-        local = moment.replace(tzinfo=UTC).astimezone(preferences.zone).replace(tzinfo=None)
-        return show(local, preferences.zone_name)
+    def at(moment: Moment) -> JsonObject:
+        if event.wire["isAllDay"]:
+            return show(moment.local, preferences.zone_name)
+        if preferences.zone is None:
+            return show(moment.utc, preferences.zone_name)
+        return show(in_zone(moment, preferences.zone), preferences.zone_name)
 
     is_private = event.wire["sensitivity"] in _PRIVATE
     entry: JsonObject = {"isPrivate": is_private, "status": event.wire["showAs"]}
     if not is_private:
         entry |= {"subject": event.wire["subject"], "location": event.wire["location"]["displayName"]}
-    return {**entry, "start": at(event.begins), "end": at(event.ends)}
+    return {**entry, "start": at(event.start), "end": at(event.end)}
 
 
 def _working_hours(user: User) -> JsonObject:

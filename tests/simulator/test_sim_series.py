@@ -186,3 +186,19 @@ async def test_if_match_guards_an_occurrence(lab, series):
     old = {"If-Match": second["@odata.etag"]}
     assert (await lab.graph("PATCH", path, {"subject": "x"}, headers=old)).status == 200
     assert (await lab.graph("PATCH", path, {"subject": "y"}, headers=old)).code == "ErrorIrresolvableConflict"
+
+
+async def test_an_occurrence_is_over_before_the_next_one(lab, make_event, moment):
+    times = {"start": moment("2026-12-01T09:00:00"), "end": moment("2026-12-02T09:01:00")}
+    reply = await lab.graph("POST", lab.events_path, make_event(recurrence=every(DAILY), **times))
+    assert (reply.status, reply.code) == (400, "ErrorCalendarDurationIsTooLong")
+    assert (await lab.graph("POST", lab.events_path, make_event(recurrence=every(WEEKLY), **times))).status == 201
+
+
+async def test_a_series_ends_with_the_calendar(lab, make_event, moment):
+    times = {"start": moment("9999-12-29T23:00:00", "UTC"), "end": moment("9999-12-30T01:00:00", "UTC")}
+    span = {"type": "noEnd", "startDate": "9999-12-29"}
+    master = await lab.create(make_event(recurrence={"pattern": DAILY, "range": span}, **times))
+    window = {"startDateTime": "9999-12-01", "endDateTime": "9999-12-31T23:59:59"}
+    assert starts(await instances(lab, master, window)) == ["9999-12-29T23:00", "9999-12-30T23:00"]
+    assert starts(await instances(lab, master, window, headers={"Prefer": 'outlook.timezone="Asia/Tokyo"'}))
