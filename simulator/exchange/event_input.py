@@ -47,7 +47,13 @@ def _optional_text(name: str, value: Any) -> str | None:
     return _text(name, value) or None
 
 
+# python-o365 writes truth as text, and the real service reads it.
+_TRUTH_AS_TEXT = {"true": True, "false": False}
+
+
 def _boolean(name: str, value: Any) -> bool:
+    if type(value) is str:
+        value = _TRUTH_AS_TEXT.get(value)
     if type(value) is not bool:
         raise _wrong_type(name, "Edm.Boolean")
     return value

@@ -8,6 +8,7 @@ from typing import Any
 from simulator.errors import item_not_found, unknown_property, unreadable_body
 from simulator.exchange.mailbox import Calendar
 from simulator.graph.call import Answer
+from simulator.graph.odata import read_top
 from simulator.graph.representation import show_calendar
 from simulator.graph.task import Task
 
@@ -39,14 +40,14 @@ def get_calendar(task: Task) -> Answer:
 
 
 def list_calendars(task: Task) -> Answer:
-    """GET .../calendars, also of the one group. Mailboxes have few, so there is one page."""
-    task.no_options()
+    """GET .../calendars, also of the one group. Mailboxes have few, so there is one page, cut off at `$top`."""
+    top = read_top(task.call.query)
     if task.target and task.target != task.mailbox.calendar_group_id:
         raise item_not_found()
     calendars = [
         show_calendar(calendar, task.user, task.role_on(calendar)) for calendar in task.mailbox.calendars.values()
     ]
-    return Answer(200, {"@odata.context": task.context("calendars"), "value": calendars})
+    return Answer(200, {"@odata.context": task.context("calendars"), "value": calendars[:top]})
 
 
 def _read(document: Any) -> JsonObject:

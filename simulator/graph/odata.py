@@ -90,6 +90,11 @@ NO_QUERY = Query()
 WITH_EXTENSIONS = Query(expand_extensions=frozenset())
 
 
+def read_top(raw: str) -> int:
+    """The most items that a list of few, which has one page, is to show. Raises GraphError (400)."""
+    return _number(options_of(raw, frozenset({"$top"})), "$top", PAGE_MAX_EVENTS, 1, PAGE_MAX_EVENTS)
+
+
 def options_of(query: str, allowed: frozenset[str]) -> dict[str, str]:
     """The `$` options of a raw query string; `+` is a plus, not a space. Others than the allowed are refused."""
     options: dict[str, str] = {}
