@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from simulator.client import Fault
+from tests.support.receiver import receiving
 
 # The SDK deprecates some of its own classes as it defines them, now and when it is first asked for a path.
 OWN_DEPRECATIONS = ("GetQueryParameters is deprecated", "This class is deprecated. Please use the generic")
@@ -28,13 +29,17 @@ with warnings.catch_warnings():
     from kiota_authentication_azure.azure_identity_authentication_provider import AzureIdentityAuthenticationProvider
     from msgraph import GraphRequestAdapter, GraphServiceClient
     from msgraph.generated.models.body_type import BodyType
+    from msgraph.generated.models.calendar_permission import CalendarPermission
+    from msgraph.generated.models.calendar_role_type import CalendarRoleType
     from msgraph.generated.models.date_time_time_zone import DateTimeTimeZone
+    from msgraph.generated.models.email_address import EmailAddress
     from msgraph.generated.models.event import Event
     from msgraph.generated.models.free_busy_status import FreeBusyStatus
     from msgraph.generated.models.item_body import ItemBody
     from msgraph.generated.models.o_data_errors.o_data_error import ODataError
     from msgraph.generated.models.sensitivity import Sensitivity
     from msgraph.generated.models.single_value_legacy_extended_property import SingleValueLegacyExtendedProperty
+    from msgraph.generated.models.subscription import Subscription
     from msgraph.generated.users.item.calendar.calendar_view.calendar_view_request_builder import (
         CalendarViewRequestBuilder,
     )
@@ -213,6 +218,49 @@ async def test_a_batch(lab, adapter, graph):
     answers = await graph.batch.post(batch_request_content=batch)
     assert answers.get_response_status_codes() == expected
     assert [event.subject for event in await lab.admin.events(lab.tenant_id, lab.user)] == ["Holiday", "Leave 1"]
+
+
+async def test_calendar_permissions(lab, graph):
+    ben = "ben@contoso.example"
+    await lab.admin.put_user(lab.tenant_id, ben, display_name="Ben")
+    permissions = graph.users.by_user_id(lab.user).calendar.calendar_permissions
+    wanted = CalendarPermission(email_address=EmailAddress(name="Ben", address=ben), role=CalendarRoleType.Read)
+    made = await permissions.post(wanted)
+    assert (made.role, made.is_removable, made.is_inside_organization) == (CalendarRoleType.Read, True, True)
+    assert CalendarRoleType.Write in made.allowed_roles
+    one = permissions.by_calendar_permission_id(made.id)
+    assert (await one.patch(CalendarPermission(role=CalendarRoleType.Write))).role is CalendarRoleType.Write
+    shown = {entry.email_address.name: entry.role for entry in (await permissions.get()).value}
+    assert shown == {"Ben": CalendarRoleType.Write, "My Organization": CalendarRoleType.FreeBusyRead}
+    await one.delete()
+    assert len((await permissions.get()).value) == 1
+
+
+async def test_subscriptions(lab, graph):
+    async with receiving() as receiver:
+        until = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
+        made = await graph.subscriptions.post(
+            Subscription(
+                change_type="created,updated,deleted",
+                notification_url=receiver.notify_url,
+                lifecycle_notification_url=receiver.lifecycle_url,
+                resource=f"users/{lab.user_id}/events",
+                expiration_date_time=until,
+                client_state="hush",
+            )
+        )
+        assert (made.application_id, made.client_state) == (lab.client_id, "hush")
+        event = await graph.users.by_user_id(lab.user).events.post(an_event())
+        items = await receiver.wait_for(1)
+        assert (items[0]["changeType"], items[0]["resourceData"]["id"]) == ("created", event.id)
+        one = graph.subscriptions.by_subscription_id(made.id)
+        later = await one.patch(Subscription(expiration_date_time=until + dt.timedelta(days=1)))
+        assert later.expiration_date_time > made.expiration_date_time
+        assert [shown.id for shown in (await graph.subscriptions.get()).value] == [made.id]
+        await one.delete()
+        with pytest.raises(ODataError) as refused:
+            await one.get()
+        assert refused.value.response_status_code == 404
 
 
 async def test_the_sdk_repeats_what_was_throttled(lab, graph):
