@@ -32,7 +32,7 @@ def read_claims(text: str | None) -> ClaimsRequest:
             handles_challenges=any(str(name).lower() == "cp1" for name in capabilities),
             not_before_s=None if not_before is None else int(not_before),
         )
-    except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError):
+    except (orjson.JSONDecodeError, AttributeError, OverflowError, TypeError, ValueError):
         raise invalid_parameter("claims") from None
 
 

@@ -48,6 +48,8 @@ def _permit_directory(identity: Identity, operation: Operation, name: str, user:
     needed = operation.roles or _DIRECTORY_ROLES
     if identity.user is None:
         permitted = identity.has_role(*needed)
+    elif operation.roles is not None:
+        permitted = identity.has_scope(*needed)
     else:
         own = _OWN_PROFILE_SCOPES if user is identity.user else frozenset[str]()
         permitted = identity.has_scope(*(needed | _PROFILE_SCOPES | own))

@@ -59,6 +59,30 @@ async def test_anothers_mailbox_needs_a_shared_scope_and_a_share(lab, delegated,
     assert await status(lab, "/users/nobody@contoso.example/events", token=shared) == (404, "ErrorInvalidUser")
 
 
+@pytest.mark.parametrize(
+    ("role", "reads", "writes"),
+    [
+        ("none", (404, "ErrorItemNotFound"), (404, "ErrorItemNotFound")),
+        ("freeBusyRead", (404, "ErrorItemNotFound"), (404, "ErrorItemNotFound")),
+        ("read", (200, None), (403, "ErrorAccessDenied")),
+        ("write", (200, None), (201, None)),
+        ("delegateWithPrivateEventAccess", (200, None), (201, None)),
+    ],
+)
+async def test_a_share_gives_what_its_role_says(lab, delegated, ben, make_event, role, reads, writes):
+    if role == "none":
+        await lab.admin.share_calendar(lab.tenant_id, BEN, role)
+    else:
+        await lab.admin.share_calendar(lab.tenant_id, BEN, role, lab.user)
+    path = f"/users/{BEN}/events"
+    token = await delegated("Calendars.ReadWrite.Shared")
+    assert await status(lab, path, token=token) == reads
+    assert await status(lab, path, "POST", make_event(), token) == writes
+    reading = await delegated("Calendars.Read.Shared")
+    assert await status(lab, path, token=reading) == reads
+    assert (await status(lab, path, "POST", make_event(), reading))[0] == 403
+
+
 async def test_rbac_of_exchange_lags_behind(lab, ben):
     await lab.admin.put_tenant(lab.tenant_id, apps=[App(lab.client_id, lab.secret)])
     await lab.admin.set_limits(lab.tenant_id, reach_lag_s=1800)
