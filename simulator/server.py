@@ -21,6 +21,7 @@ from simulator.entra.web import LoginHandler
 from simulator.graph.web import PREFIX as GRAPH_PREFIX
 from simulator.graph.web import GraphHandler
 from simulator.notifications.web import NotificationsHandler
+from simulator.outlook.web import OutlookHandler
 from simulator.world import World
 
 REQUEST_MAX_BYTES = 4 * 1024 * 1024
@@ -60,6 +61,7 @@ def build_app(world: World) -> web.Application:
     app.router.add_route("*", GRAPH_PREFIX + "/{rest:.*}", graph.handle)
     app.add_routes(AdminHandler(world).routes())
     app.add_routes(NotificationsHandler(world).routes())
+    app.add_routes(OutlookHandler(world).routes())
     app.add_routes(ExchangeHandler(world).routes())
     app.add_routes(LoginHandler(world).routes())
     app.add_routes(SignInHandler(world).routes())
