@@ -11,6 +11,8 @@ import orjson
 
 from simulator.entra.refusals import invalid_parameter
 
+_MOMENT_MAX_S = 1 << 40
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimsRequest:
@@ -28,12 +30,13 @@ def read_claims(text: str | None) -> ClaimsRequest:
         access_token = orjson.loads(text).get("access_token", {})
         capabilities = access_token.get("xms_cc", {}).get("values", [])
         not_before = access_token.get("nbf", {}).get("value")
-        return ClaimsRequest(
-            handles_challenges=any(str(name).lower() == "cp1" for name in capabilities),
-            not_before_s=None if not_before is None else int(not_before),
-        )
+        handles_challenges = any(str(name).lower() == "cp1" for name in capabilities)
+        not_before_s = None if not_before is None else int(not_before)
     except (orjson.JSONDecodeError, AttributeError, OverflowError, TypeError, ValueError):
         raise invalid_parameter("claims") from None
+    if not_before_s is not None and not 0 <= not_before_s <= _MOMENT_MAX_S:
+        raise invalid_parameter("claims")
+    return ClaimsRequest(handles_challenges, not_before_s)
 
 
 def encode_challenge(not_before_s: int) -> str:

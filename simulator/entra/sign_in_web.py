@@ -18,7 +18,7 @@ from simulator.entra import pages
 from simulator.entra.authorization import Asked, SentBack, read_admin_consent, read_sign_in
 from simulator.entra.interaction import AskWho, Step, answer, find_person, next_step, sign_in
 from simulator.entra.refusals import Refused
-from simulator.wire import drop_connection
+from simulator.wire import drop_connection, form_fields
 from simulator.world import World
 
 _COOKIE = "ESTSAUTH"
@@ -64,7 +64,7 @@ class SignInHandler:
 
     async def _handle(self, read: _Reader, request: web.Request) -> web.Response:
         """One page. Whatever the request contains, the answer is a page or goes to a registered address."""
-        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        form = await form_fields(request)
         # The protocol lets an application post its request; a form of ours names the step it answers.
         parameters = dict(request.query) if "step" in form else {**request.query, **form}
         fault = self._fault(request, parameters)

@@ -15,7 +15,7 @@ from simulator.entra.authorization import ANY_TENANT
 from simulator.entra.refusals import Refused, unknown_tenant
 from simulator.entra.token_service import TokenRequest, redeem
 from simulator.tenant import Tenant
-from simulator.wire import drop_connection, json_response
+from simulator.wire import drop_connection, form_fields, json_response
 from simulator.world import World
 
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
@@ -87,7 +87,7 @@ class LoginHandler:
 
     async def token(self, request: web.Request) -> web.Response:
         """The token endpoint."""
-        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        form = await form_fields(request)
         try:
             tenant = self._tenant(request)
         except Refused as refused:
