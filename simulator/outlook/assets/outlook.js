@@ -272,8 +272,13 @@ function drawNow() {
 
 // ---- Changes
 
+function busy(change) {
+  state.saving += change;
+  byId("calendar").setAttribute("aria-busy", String(state.saving > 0));
+}
+
 async function save(work, said) {
-  state.saving += 1;
+  busy(1);
   try {
     await work();
     if (said) say(said);
@@ -282,7 +287,7 @@ async function save(work, said) {
     tell(error.status ? error.message : "The simulator cannot be reached.");
     return false;
   } finally {
-    state.saving -= 1;
+    busy(-1);
     if (!state.saving) refresh();
   }
 }
@@ -582,7 +587,7 @@ byId("form").addEventListener("submit", async (submit) => {
   if (moved) Object.assign(body, { start: write(times.from), end: write(times.until) });
   if (before) body.etag = before.etag;
   byId("save").disabled = true;
-  state.saving += 1;
+  busy(1);
   try {
     const made = await (before ? call("PATCH", eventPath(before.id), body) : call("POST", `${mailboxPath()}/events`, body));
     state.focusNext = made.id;
@@ -592,7 +597,7 @@ byId("form").addEventListener("submit", async (submit) => {
     byId("problem").textContent = error.status ? error.message : "The simulator cannot be reached.";
   } finally {
     byId("save").disabled = false;
-    state.saving -= 1;
+    busy(-1);
     refresh();
   }
 });
@@ -610,7 +615,7 @@ function show(day) {
   history.replaceState(null, "", address);
   refresh();
 }
-const go = (days) => show(writeDay(readDay(state.week.monday) + days * DAY));
+const go = (days) => show(writeDay(readDay(state.day || state.week.monday) + days * DAY));
 
 byId("today").addEventListener("click", () => show(""));
 byId("previous").addEventListener("click", () => go(-7));
