@@ -87,10 +87,10 @@ function drawMailboxes(tenants) {
       const badge = make("i", `preset${hue(user.upn)}`, initials(user.name));
       badge.setAttribute("aria-hidden", "true");
       const label = make("span", "", user.name);
-      const note = user.mailbox === "ok" ? `${user.events} ${user.events === 1 ? "event" : "events"}` : user.mailbox.replaceAll("_", " ");
       label.append(make("small", "", user.upn));
-      link.title = `${user.upn}, ${note}`;
-      link.append(badge, label, make("em", "", user.mailbox === "ok" ? String(user.events) : note));
+      link.append(badge, label);
+      if (user.mailbox !== "ok") link.append(make("em", "", user.mailbox.replaceAll("_", " ")));
+      link.title = user.upn;
       list.append(link);
     }
     if (users.length > 200) list.append(make("p", "empty", `${users.length - 200} more: type a name above.`));
