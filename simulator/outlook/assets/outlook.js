@@ -15,7 +15,7 @@ const ICONS = {
 
 const state = {
   tenant: "", user: "", day: "", week: null, events: new Map(), saving: 0, stale: false, dragging: false,
-  clockAhead: 0, stream: null, focusNext: "", drawnOnce: false,
+  loading: false, saves: 0, drawn: "", clockAhead: 0, stream: null, focusNext: "", drawnOnce: false,
 };
 
 function make(tag, className = "", text = "") {
@@ -101,31 +101,44 @@ function drawMailboxes(tenants) {
 // ---- The week
 
 async function loadWeek() {
-  const day = state.day;
+  const { day, saves } = state;
   const week = await call("GET", `${mailboxPath()}/week${day ? `?day=${day}` : ""}`);
-  if (day !== state.day) return;
+  if (day !== state.day || saves !== state.saves || state.dragging) { state.stale = true; return; }
   const known = state.events;
   const sameWeek = state.week?.monday === week.monday;
+  const print = JSON.stringify({ ...week, now: "" });
+  if (print === state.drawn) return;
   state.week = week;
   state.events = new Map(week.events.map((event) => [event.id, withTimes(event)]));
   state.clockAhead = read(week.now) * 60000 - Date.now();
   const arrived = sameWeek ? [...state.events.values()].filter((event) => known.get(event.id)?.etag !== event.etag) : [];
   draw(new Set(arrived.map((event) => event.id)));
+  state.drawn = print;
 }
 
 const withTimes = (event) => ({ ...event, from: read(event.start), until: read(event.end) });
 
-// Drawing while a person drags, or while a change is on its way, would take it out of their hands.
-function refresh() {
-  if (state.dragging || state.saving) { state.stale = true; return; }
+// Drawing while a person drags, or while a change is on its way, would take it out of their hands; and of two answers
+// on their way at once the older could come last.
+async function refresh() {
+  if (state.dragging || state.saving || state.loading) { state.stale = true; return; }
   state.stale = false;
-  loadWeek().catch((error) => { if (error.status) tell(error.message); });
+  state.loading = true;
+  try {
+    await loadWeek();
+  } catch (error) {
+    if (error.status) tell(error.message);
+  } finally {
+    state.loading = false;
+    if (state.stale) refresh();
+  }
 }
 
 const nowMinutes = () => Math.floor((Date.now() + state.clockAhead) / 60000);
 
 function draw(arrived = new Set()) {
   const { week } = state;
+  state.drawn = "";
   const monday = readDay(week.monday);
   const focused = state.focusNext || document.activeElement?.dataset?.id || "";
   state.focusNext = "";
@@ -274,6 +287,7 @@ function drawNow() {
 
 function busy(change) {
   state.saving += change;
+  state.saves += 1;
   byId("calendar").setAttribute("aria-busy", String(state.saving > 0));
 }
 
