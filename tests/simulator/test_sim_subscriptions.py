@@ -251,3 +251,27 @@ async def test_subscriptions_in_a_batch(lab, receiver):
         {"id": "2", "method": "GET", "url": "/subscriptions", "dependsOn": ["1"]},
     )  # fmt: skip
     assert (answers["1"]["status"], len(answers["2"]["body"]["value"])) == (201, 1)
+
+
+async def test_a_user_can_let_an_application_watch_their_own_mailbox_only(lab, receiver, delegated):
+    token = await delegated("Calendars.Read")
+    made = await lab.graph("POST", "/subscriptions", wish(lab, receiver, resource="/me/events"), token=token)
+    assert (made.status, made.body["resource"], made.body["creatorId"]) == (201, "/me/events", lab.user_id)
+    # What the application does for a user is apart from what it does alone.
+    assert (await lab.graph("GET", "/subscriptions")).body["value"] == []
+    await subscribe(lab, receiver)
+    assert len((await lab.graph("GET", "/subscriptions", token=token)).body["value"]) == 1
+    other = (await lab.admin.put_user(lab.tenant_id, "ben@contoso.example")).id
+    refused = await lab.graph(
+        "POST", "/subscriptions", wish(lab, receiver, resource=f"users/{other}/events"), token=token
+    )
+    assert (refused.status, refused.code) == (403, "ErrorAccessDenied")
+    await lab.create()
+    assert {item["subscriptionId"] for item in await receiver.wait_for(2)} >= {made.body["id"]}
+
+
+async def test_an_https_address_needs_a_certificate_that_can_be_verified(lab, receiver):
+    wanted = wish(lab, receiver, notificationUrl=receiver.notify_url.replace("http:", "https:"))
+    reply = await lab.graph("POST", "/subscriptions", wanted)
+    assert (reply.status, reply.code) == (400, "ValidationError")
+    assert receiver.validations == [] or {request.path for request in receiver.validations} == {"/lifecycle"}
