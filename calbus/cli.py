@@ -173,9 +173,7 @@ def _publish(settings: KafkaSettings, file: Path) -> None:
             _fail(f"{file} holds no events", EXIT_USAGE)
         published: Published = asyncio.run(at_most(KAFKA_TIMEOUT_S, publish(settings, messages)))
     except TimeoutError:
-        _fail(
-            f"Kafka at {settings.kafka_bootstrap} (CALBUS_KAFKA_BOOTSTRAP) did not answer for {KAFKA_TIMEOUT_S:.0f} s"
-        )
+        _fail(f"Kafka (CALBUS_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}) did not answer for {KAFKA_TIMEOUT_S:.0f} s")
     except PublishError as error:
         _fail(str(error), EXIT_USAGE)
     except (OSError, KafkaError) as error:

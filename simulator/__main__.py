@@ -23,6 +23,7 @@ def _settings() -> Settings:
     parser.add_argument("--http-port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--state-dir", type=Path, help="where ca.pem goes; default: a temporary directory")
     parser.add_argument("--seed-file", type=Path, help="JSON with the tenants to start with")
+    parser.add_argument("--state-file", type=Path, help="loaded at the start if it is there, written at the end")
     given = parser.parse_args()
     return Settings(
         host=given.host,
@@ -30,6 +31,7 @@ def _settings() -> Settings:
         http_port=given.http_port,
         state_dir=given.state_dir,
         seed_file=given.seed_file,
+        state_file=given.state_file,
     )
 
 
@@ -54,7 +56,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def main() -> int:
-    """Runs until SIGTERM or SIGINT. Exit status 2: the seed file or an address cannot be used."""
+    """Runs until SIGTERM or SIGINT. Exit status 2: a file or an address cannot be used."""
     settings = _settings()
     gc.set_threshold(*_GC_THRESHOLDS)
     try:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from simulator.entra.claims import encode_challenge
+
 UNAUTHORIZED_CHALLENGE = (
     'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", '
     'client_id="00000003-0000-0000-c000-000000000000"'
@@ -104,6 +106,18 @@ def invalid_token(message: str) -> GraphError:
     return GraphError(401, "InvalidAuthenticationToken", message, headers={"WWW-Authenticate": UNAUTHORIZED_CHALLENGE})
 
 
+def insufficient_claims(not_before_s: int) -> GraphError:
+    """401: the token was revoked, and its client said that it can come back with a newer one."""
+    challenge = f'{UNAUTHORIZED_CHALLENGE}, error="insufficient_claims", claims="{encode_challenge(not_before_s)}"'
+    return GraphError(
+        401,
+        "InvalidAuthenticationToken",
+        "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: "
+        "TokenIssuedBeforeRevocationTimestamp",
+        headers={"WWW-Authenticate": challenge},
+    )
+
+
 def access_denied() -> GraphError:
     """403: the application lacks the role, in Entra ID and in Exchange's own RBAC."""
     return GraphError(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
@@ -154,6 +168,44 @@ def directory_not_found(name: str) -> GraphError:
         404,
         "Request_ResourceNotFound",
         f"Resource '{name}' does not exist or one of its queried reference-property objects are not present.",
+    )
+
+
+def invalid_subscription(message: str) -> GraphError:
+    """400: a property of a subscription cannot be what it is."""
+    return GraphError(400, "InvalidRequest", message)
+
+
+def validation_failed(*, timed_out: bool) -> GraphError:
+    """400: an address of a subscription did not answer the validation as it must, or not in time."""
+    if timed_out:
+        return GraphError(400, "ValidationError", "Subscription validation request timed out.")
+    return GraphError(
+        400,
+        "ValidationError",
+        "Subscription validation request failed. Notification endpoint must respond with 200 OK to validation request.",
+    )
+
+
+def too_many_subscriptions(subscriptions_max: int) -> GraphError:
+    """403: the mailbox has all the subscriptions it can have, of all applications together."""
+    return GraphError(
+        403,
+        "ExtensionError",
+        "Operation: Create; Exception: [Status Code: Forbidden; Reason: The mailbox has reached its limit of "
+        f"{subscriptions_max} active subscriptions.]",
+    )
+
+
+def subscription_not_found() -> GraphError:
+    """404: the subscription has ended, or never was, or is another application's."""
+    return GraphError(404, "ResourceNotFound", "The object was not found.")
+
+
+def duplicate_subscription(subscription_id: str) -> GraphError:
+    """409: the application has one for the same changes of the same mailbox."""
+    return GraphError(
+        409, "ExtensionError", f"Subscription Id {subscription_id} already exists for the requested combination"
     )
 
 

@@ -16,7 +16,17 @@ class Limits:
     `retry_after_grace_ms`: a call that was on the wire when its mailbox's 429 was written is not disobedience.
     `subject_max_chars`: the real limit is unconfirmed; None allows any length.
     `transaction_ids_outlive_events`: whether a deleted event's transactionId stays used is unconfirmed.
-    `token_lifetime_s`: None draws 60 to 90 minutes at random, as Entra ID does.
+    `delta_page_items`: the size of a delta page whose caller names none. `delta_empty_pages` puts an empty page with a
+    nextLink before every other. `delta_replayed_writes`: so many writes before a deltaLink are told again after it.
+    `delta_removals_max`: so many removals a mailbox remembers for its delta rounds.
+    `token_lifetime_s`: None draws 60 to 90 minutes at random, as Entra ID does; `long_token_lifetime_s`, for clients
+    that handle claims challenges, 20 to 28 hours.
+    `refresh_token_uses_max`: None lets a refresh token be used again after it was replaced, as documented.
+    `sign_in_frequency_s`: after it, refresh tokens need a person again; None never asks.
+    `subscriptions_max` is per mailbox. `subscription_authorization_s`: how long applications are notified before they
+    are asked to authorise a subscription anew; None is as long as it lasts. An endpoint is judged slow from
+    `notification_judged_min` answers on; the real number is not documented.
+    `reach_lag_s`: how long a change of RBAC scopes or access policies takes to be in force.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -33,20 +43,55 @@ class Limits:
     subject_max_chars: int | None = 255
     attendees_max: int = 500
     transaction_ids_outlive_events: bool = True
+    delta_page_items: int = 10
+    delta_empty_pages: bool = False
+    delta_replayed_writes: int = 0
+    delta_removals_max: int = 5_000
     token_lifetime_s: int | None = None
+    long_token_lifetime_s: int | None = None
+    refresh_token_uses_max: int | None = None
+    sign_in_frequency_s: int | None = None
+    reach_lag_s: float = 0.0
+    subscriptions_max: int = 1_000
+    subscription_authorization_s: float | None = None
+    validation_timeout_ms: float = 10_000.0
+    notification_latency_ms: float = 0.0
+    notification_timeout_ms: float = 30_000.0
+    notification_slow_ms: float = 3_000.0
+    notification_drop_ms: float = 10_000.0
+    notification_judged_min: int = 10
+    notification_batch_max: int = 20
+    notification_queue_max: int = 10_000
 
     def problem(self) -> str | None:
         """What is wrong with the numbers, as a sentence; None if they can be used."""
-        for name in ("concurrent_max", "window_max_requests", "upload_max_bytes", "attendees_max"):
+        for name in (
+            "concurrent_max", "window_max_requests", "upload_max_bytes", "attendees_max", "delta_page_items",
+            "subscriptions_max", "notification_judged_min", "notification_batch_max", "notification_queue_max",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 return f"{name} must be at least 1."
-        for name in ("window_s", "upload_window_s"):
+        for name in ("window_s", "upload_window_s", "validation_timeout_ms", "notification_timeout_ms"):
             if not getattr(self, name) > 0:
                 return f"{name} must be more than 0."
-        for name in ("concurrency_retry_after_s", "retry_after_grace_ms", "latency_ms", "latency_jitter_ms"):
+        for name in (
+            "concurrency_retry_after_s",
+            "retry_after_grace_ms",
+            "latency_ms",
+            "latency_jitter_ms",
+            "delta_replayed_writes",
+            "delta_removals_max",
+            "reach_lag_s",
+            "notification_latency_ms",
+            "notification_slow_ms",
+            "notification_drop_ms",
+        ):
             if not getattr(self, name) >= 0:
                 return f"{name} cannot be negative."
-        for name in ("subject_max_chars", "token_lifetime_s"):
+        for name in (
+            "subject_max_chars", "token_lifetime_s", "long_token_lifetime_s", "refresh_token_uses_max",
+            "sign_in_frequency_s", "subscription_authorization_s",
+        ):  # fmt: skip
             if (number := getattr(self, name)) is not None and number < 1:
                 return f"{name} must be at least 1, or null."
         return None

@@ -12,11 +12,16 @@ from pathlib import Path
 import trustme
 from aiohttp import web
 
-from simulator.control import office
-from simulator.control.web import AdminHandler, explain
+from simulator.control import office, state_file
+from simulator.control.exchange_web import ExchangeHandler
+from simulator.control.requests import explain
+from simulator.control.web import AdminHandler
+from simulator.entra.sign_in_web import SignInHandler
 from simulator.entra.web import LoginHandler
 from simulator.graph.web import PREFIX as GRAPH_PREFIX
 from simulator.graph.web import GraphHandler
+from simulator.notifications.web import NotificationsHandler
+from simulator.outlook.web import OutlookHandler
 from simulator.world import World
 
 REQUEST_MAX_BYTES = 4 * 1024 * 1024
@@ -26,13 +31,17 @@ _SHUTDOWN_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to start. Port 0 takes a free one; without a state directory a temporary one is made and removed."""
+    """How to start. Port 0 takes a free one; without a state directory a temporary one is made and removed.
+
+    The state file is loaded at the start if it is there, and written at the end; a seed file adds to it.
+    """
 
     host: str = "127.0.0.1"
     https_port: int = 0
     http_port: int = 0
     state_dir: Path | None = None
     seed_file: Path | None = None
+    state_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,11 @@ def build_app(world: World) -> web.Application:
     graph = GraphHandler(world)
     app.router.add_route("*", GRAPH_PREFIX + "/{rest:.*}", graph.handle)
     app.add_routes(AdminHandler(world).routes())
+    app.add_routes(NotificationsHandler(world).routes())
+    app.add_routes(OutlookHandler(world).routes())
+    app.add_routes(ExchangeHandler(world).routes())
     app.add_routes(LoginHandler(world).routes())
+    app.add_routes(SignInHandler(world).routes())
     return app
 
 
@@ -77,9 +90,11 @@ async def _close(runner: web.AppRunner) -> None:
 async def serve(settings: Settings) -> AsyncIterator[Addresses]:
     """Runs the simulator while the context is open; afterwards its ports are free and its own files gone.
 
-    Raises OSError if a port is taken, ValueError if the seed file is not usable.
+    Raises OSError if a port is taken, ValueError if the seed file or the state file is not usable.
     """
     world = World()
+    if settings.state_file is not None and settings.state_file.exists():
+        state_file.load(world, settings.state_file)
     if settings.seed_file is not None:
         office.plant(world, settings.seed_file.read_bytes())
     state_dir = settings.state_dir or Path(tempfile.mkdtemp(prefix="graph-simulator-"))
@@ -88,6 +103,7 @@ async def serve(settings: Settings) -> AsyncIterator[Addresses]:
         state_dir.mkdir(parents=True, exist_ok=True)
         ca_file = state_dir / "ca.pem"
         context = _tls_context(ca_file)
+        world.sender.trust(ca_file)
         await runner.setup()
         await web.TCPSite(runner, settings.host, settings.https_port, ssl_context=context).start()
         await web.TCPSite(runner, settings.host, settings.http_port).start()
@@ -100,6 +116,10 @@ async def serve(settings: Settings) -> AsyncIterator[Addresses]:
             ca_file=str(ca_file),
         )
     finally:
+        world.stop()
+        await world.sender.close()
         await _close(runner)
+        if settings.state_file is not None:
+            state_file.save(world, settings.state_file)
         if settings.state_dir is None:
             shutil.rmtree(state_dir)

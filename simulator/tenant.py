@@ -3,35 +3,61 @@
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from simulator.control.ledger import Ledger
-from simulator.entra.apps import AppRegistration
+from simulator.entra.apps import AppRegistration, ServicePrincipal
+from simulator.entra.groups import Groups
 from simulator.exchange.mailbox import Mailbox, MailboxKind
 from simulator.exchange.user import User
 from simulator.graph.budget import Budget
 from simulator.limits import Limits
+from simulator.notifications.courier import Courier
+from simulator.notifications.outbox import Outbox
+from simulator.notifications.sender import Sender
 
 _USER_NAMESPACE = uuid.UUID("6f1c2f0e-5f5b-4c5e-8f0a-0d6c6b1f2a77")
 
 
 @dataclass(slots=True, eq=False)
 class Tenant:
-    """A tenant and everything countable in it."""
+    """A tenant and everything countable in it.
+
+    `registrations` are the applications made here, `principals` those known here, made here or consented to.
+    `approval_by_request`: users may ask for a consent that only administrators can give.
+    """
 
     id: str
     ledger: Ledger
     limits: Limits
+    sender: InitVar[Sender]
     domain: str | None = None
-    apps: dict[str, AppRegistration] = field(default_factory=dict)
+    registrations: dict[str, AppRegistration] = field(default_factory=dict)
+    principals: dict[str, ServicePrincipal] = field(default_factory=dict)
+    users_may_consent: bool = True
+    approval_by_request: bool = False
     users: dict[str, User] = field(default_factory=dict)
+    groups: Groups = field(default_factory=Groups)
     own_limits: dict[str, Any] = field(default_factory=dict)
     clock_offset_s: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     violations: Counter[str] = field(default_factory=Counter)
+    outbox: Outbox = field(init=False)
+    courier: Courier = field(init=False)
     _user_ids: dict[str, User] = field(default_factory=dict)
     _budgets: dict[tuple[str, str], Budget] = field(default_factory=dict)
+
+    def __post_init__(self, sender: Sender) -> None:
+        """Opens the outbox; nothing is sent before there is a subscription."""
+        self.outbox = Outbox(self)
+        self.courier = Courier(self, sender)
+
+    def advance_clock(self, seconds: float) -> None:
+        """Puts the clock forward; what is due by then is done."""
+        self.clock_offset_s += seconds
+        self.outbox.look_again()
 
     def now(self) -> float:
         """Seconds since 1970 on this tenant's clock, which may have been put forward."""
@@ -54,14 +80,27 @@ class Tenant:
         name = display_name or upn.partition("@")[0]
         if known is None:
             known = User(new_id, upn, name, kind, time_zone, Mailbox.open(new_id, name, upn))
-            self.users[upn.lower()] = known
+            self.add_user(known)
         else:
             del self._user_ids[known.id.lower()]
             known.id, known.upn, known.display_name, known.kind = new_id, upn, name, kind
             known.time_zone = time_zone
             known.mailbox.organizer = {"emailAddress": {"name": name, "address": upn}}
         self._user_ids[new_id.lower()] = known
+        self.outbox.look_again()
         return known
+
+    def is_inside(self, address: str) -> bool:
+        """True for the address of somebody of this tenant."""
+        if self.user(address) is not None:
+            return True
+        return self.domain is not None and address.lower().endswith(f"@{self.domain}")
+
+    def add_user(self, user: User) -> None:
+        """Adds a user with a mailbox, whose writes are told of from now on."""
+        user.mailbox.watchers.append(partial(self.outbox.written, user))
+        self.users[user.upn.lower()] = user
+        self._user_ids[user.id.lower()] = user
 
     def budget(self, client_id: str, user: User) -> Budget:
         """What this application may do to this user's mailbox."""

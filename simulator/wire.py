@@ -1,6 +1,7 @@
-"""What the HTTP handlers of all parts share: writing JSON, and not answering at all."""
+"""What the HTTP handlers of all parts share: writing JSON, reading forms, and not answering at all."""
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
@@ -11,6 +12,14 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
     return web.Response(
         status=status, body=orjson.dumps(body), headers={"Content-Type": "application/json", **(headers or {})}
     )
+
+
+async def form_fields(request: web.Request) -> dict[str, str]:
+    """A form's fields, the last of each name; what is no form has none, and bytes that are no text are replaced."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        return {}
+    raw = (await request.read()).decode(errors="replace")
+    return dict(parse_qsl(raw, keep_blank_values=True))
 
 
 def drop_connection(request: web.Request) -> web.Response:

@@ -7,8 +7,11 @@ from typing import Any
 
 from simulator.control.faults import FaultRules
 from simulator.control.ledger import Ledger
+from simulator.entra.apps import AppRegistration
+from simulator.entra.grants import Grants
 from simulator.entra.keys import SigningKey
 from simulator.limits import Limits
+from simulator.notifications.sender import Sender
 from simulator.tenant import Tenant
 
 CHANCE_SEED = 20261121
@@ -22,6 +25,8 @@ class World:
     limits: Limits = field(default_factory=Limits)
     tenants: dict[str, Tenant] = field(default_factory=dict)
     faults: FaultRules = field(default_factory=FaultRules)
+    grants: Grants = field(default_factory=Grants)
+    sender: Sender = field(default_factory=Sender)
     chance: random.Random = field(default_factory=lambda: random.Random(CHANCE_SEED))  # noqa: S311 - repeatable
     _sequence: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _domains: dict[str, Tenant] = field(default_factory=dict)
@@ -31,6 +36,14 @@ class World:
         key = name.lower()
         return self.tenants.get(key) or self._domains.get(key)
 
+    def registration(self, tenant: Tenant | None, client_id: str) -> AppRegistration | None:
+        """The application as it can be used in the tenant, or anywhere: made there, or open to other tenants."""
+        key = client_id.lower()
+        if tenant is not None and (own := tenant.registrations.get(key)) is not None:
+            return own
+        made = (home.registrations.get(key) for home in self.tenants.values())
+        return next((app for app in made if app is not None and app.multi_tenant), None)
+
     def put_tenant(self, tenant_id: str, domain: str | None) -> Tenant:
         """Adds the tenant or renames its domain; users and events stay. Raises ValueError on a domain in use."""
         key = tenant_id.lower()
@@ -38,7 +51,7 @@ class World:
         if domain is not None and self._domains.get(domain.lower(), tenant) is not tenant:
             raise ValueError(f"The domain {domain} belongs to another tenant.")
         if tenant is None:
-            tenant = self.tenants[key] = Tenant(key, Ledger(self._sequence), self.limits)
+            tenant = self.tenants[key] = Tenant(key, Ledger(self._sequence), self.limits, self.sender)
         if tenant.domain is not None:
             del self._domains[tenant.domain]
         tenant.domain = domain.lower() if domain else None
@@ -59,15 +72,24 @@ class World:
 
     def forget(self, tenant: Tenant) -> None:
         """Removes a tenant with all that happened in it and the faults made for it."""
+        tenant.courier.stop()
         del self.tenants[tenant.id]
         if tenant.domain is not None:
             del self._domains[tenant.domain]
         self.faults.forget_tenant(tenant.id)
+        self.grants.forget_tenant(tenant.id)
 
     def forget_all(self) -> None:
         """Removes every tenant and fault and restores the default limits. Sequence numbers go on."""
+        self.stop()
         self.tenants.clear()
         self._domains.clear()
         self.faults.rules.clear()
+        self.grants.clear()
         self.limits = Limits()
         self.chance.seed(CHANCE_SEED)
+
+    def stop(self) -> None:
+        """Ends what runs in the background."""
+        for tenant in self.tenants.values():
+            tenant.courier.stop()

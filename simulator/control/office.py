@@ -3,16 +3,26 @@
 Changes of state only; reading requests and writing answers is `web`'s part. Bad input raises ValueError.
 """
 
-import uuid
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
 from cryptography import x509
 from pydantic import TypeAdapter, ValidationError
 
-from simulator.control.messages import App, Seed, StoredEvent, UserInfo, UserSettings
-from simulator.entra.apps import AppRegistration, AppSecret
+from simulator.control.messages import (
+    App,
+    AppChange,
+    AppInfo,
+    Seed,
+    StoredEvent,
+    TenantSettings,
+    UserInfo,
+    UserSettings,
+)
+from simulator.entra.apps import AppRegistration, AppSecret, MailboxReach, ServicePrincipal
+from simulator.entra.consent import principal_for
 from simulator.exchange.event import Event
 from simulator.exchange.times import find_zone
 from simulator.exchange.user import User
@@ -22,7 +32,6 @@ from simulator.world import World
 
 JsonObject = dict[str, Any]
 
-_APP_NAMESPACE = uuid.UUID("0c1de9f4-6f0c-4a7c-9a5f-5d5b1b0b7c11")
 _SEED = TypeAdapter(Seed)
 _LIMITS = TypeAdapter(Limits)
 
@@ -48,27 +57,99 @@ def _registration(tenant: Tenant, app: App) -> AppRegistration:
         secrets.append(AppSecret(secret.value, expires_at_s))
     return AppRegistration(
         client_id=app.client_id.lower(),
-        object_id=str(uuid.uuid5(_APP_NAMESPACE, f"{tenant.id}/{app.client_id.lower()}")),
+        home_tenant=tenant.id,
+        name=app.name or app.client_id,
         secrets=tuple(secrets),
         certificates=tuple(_certificate(pem) for pem in app.certificates),
-        roles=app.roles,
-        scoped_mailboxes=frozenset(name.lower() for name in app.scoped_mailboxes),
-        disabled=app.disabled,
+        redirect_uris=app.redirect_uris,
+        requested_roles=app.requested_roles,
+        requested_scopes=app.requested_scopes,
+        multi_tenant=app.multi_tenant,
     )
 
 
-def put_tenant(world: World, tenant_id: str, domain: str | None, apps: tuple[App, ...]) -> Tenant:
-    """Adds or changes a tenant; the apps replace those it had."""
-    tenant = world.put_tenant(tenant_id, domain)
-    registrations = [_registration(tenant, app) for app in apps]
-    tenant.apps = {registration.client_id: registration for registration in registrations}
+def _lower(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
+
+
+def _principal(tenant: Tenant, app: App) -> ServicePrincipal:
+    principal = principal_for(tenant, app.client_id, tenant.id)
+    principal.roles, principal.scopes, principal.disabled = app.roles, frozenset(app.scopes), app.disabled
+    principal.assignment_required, principal.assigned = app.assignment_required, _lower(app.assigned)
+    allowed = None if app.allowed_mailboxes is None else _lower(app.allowed_mailboxes)
+    reach = MailboxReach(_lower(app.scoped_mailboxes), allowed, _lower(app.denied_mailboxes))
+    principal.set_reach(reach, tenant.now(), lag_s=0)
+    return principal
+
+
+def put_tenant(world: World, tenant_id: str, settings: TenantSettings) -> Tenant:
+    """Adds or changes a tenant; the apps replace those made in it, those of other tenants stay."""
+    tenant = world.put_tenant(tenant_id, settings.domain)
+    registrations = [_registration(tenant, app) for app in settings.apps]
+    tenant.registrations = {registration.client_id: registration for registration in registrations}
+    foreign = {key: known for key, known in tenant.principals.items() if known.home_tenant != tenant.id}
+    tenant.principals = foreign | {app.client_id.lower(): _principal(tenant, app) for app in settings.apps}
+    tenant.users_may_consent = settings.users_may_consent
+    tenant.approval_by_request = settings.approval_by_request
+    tenant.outbox.look_again()
     return tenant
 
 
+def change_app(tenant: Tenant, principal: ServicePrincipal, change: AppChange) -> None:
+    """Changes what the tenant grants an app. Tokens that are out there keep what they show."""
+    for name in ("roles", "disabled", "assignment_required"):
+        if (value := getattr(change, name)) is not None:
+            setattr(principal, name, value)
+    if change.scopes is not None:
+        principal.scopes = frozenset(change.scopes)
+    if change.assigned is not None:
+        principal.assigned = _lower(change.assigned)
+    for name, scopes in (change.user_scopes or {}).items():
+        user = tenant.user(name)
+        if user is None:
+            raise ValueError(f"There is no user {name} in the tenant.")
+        principal.user_scopes[user.id] = frozenset(scopes)
+    reach = principal.latest_reach()
+    if change.scoped_mailboxes is not None:
+        reach = replace(reach, granted=_lower(change.scoped_mailboxes))
+    if change.allowed_mailboxes is not None or change.lift_allowed_mailboxes:
+        lifted = change.lift_allowed_mailboxes or change.allowed_mailboxes is None
+        reach = replace(reach, allowed=None if lifted else _lower(change.allowed_mailboxes or ()))
+    if change.denied_mailboxes is not None:
+        reach = replace(reach, denied=_lower(change.denied_mailboxes))
+    principal.set_reach(reach, tenant.now(), tenant.limits.reach_lag_s)
+
+
+def app_info(principal: ServicePrincipal) -> AppInfo:
+    """The app as the interface shows it."""
+    reach = principal.latest_reach()
+    return AppInfo(
+        client_id=principal.client_id,
+        object_id=principal.object_id,
+        home_tenant=principal.home_tenant,
+        roles=list(principal.roles),
+        scopes=sorted(principal.scopes),
+        user_scopes={user_id: sorted(scopes) for user_id, scopes in principal.user_scopes.items()},
+        disabled=principal.disabled,
+        assignment_required=principal.assignment_required,
+        assigned=sorted(principal.assigned),
+        scoped_mailboxes=sorted(reach.granted),
+        allowed_mailboxes=None if reach.allowed is None else sorted(reach.allowed),
+        denied_mailboxes=sorted(reach.denied),
+    )
+
+
 def put_user(tenant: Tenant, upn: str, settings: UserSettings) -> User:
-    """Adds or changes a user; the content of the mailbox stays."""
+    """Adds or changes a user; the content of the mailbox stays, and so do sessions."""
     find_zone(settings.time_zone)
-    return tenant.put_user(upn, settings.id, settings.display_name, settings.mailbox, settings.time_zone)
+    user = tenant.put_user(upn, settings.id, settings.display_name, settings.mailbox, settings.time_zone)
+    account = user.account
+    account.administrator, account.password, account.sign_in = (
+        settings.administrator,
+        settings.password,
+        settings.sign_in,
+    )
+    return user
 
 
 def merged_limits(base: Limits, own: JsonObject) -> Limits:
@@ -93,16 +174,28 @@ def plant(world: World, seed_json: bytes) -> None:
     except ValidationError as error:
         raise ValueError(sentence(error)) from None
     for given in seed.tenants:
-        tenant = put_tenant(world, given.id, given.domain, given.apps)
+        policy = TenantSettings(given.apps, given.domain, given.users_may_consent, given.approval_by_request)
+        tenant = put_tenant(world, given.id, policy)
         set_tenant_limits(world, tenant, given.limits)
         for user in given.users:
-            settings = UserSettings(user.id, user.display_name, user.mailbox, user.time_zone)
+            settings = UserSettings(
+                user.id,
+                user.display_name,
+                user.mailbox,
+                user.time_zone,
+                user.administrator,
+                user.password,
+                user.sign_in,
+            )
             put_user(tenant, user.upn, settings)
 
 
 def user_info(user: User) -> UserInfo:
     """The user as the interface shows it."""
-    return UserInfo(user.id, user.upn, user.display_name, user.kind, user.time_zone)
+    return UserInfo(
+        user.id, user.upn, user.display_name, user.kind, user.time_zone, user.account.administrator,
+        user.account.sign_in,
+    )  # fmt: skip
 
 
 def stored_event(event: Event) -> StoredEvent:

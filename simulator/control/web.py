@@ -4,77 +4,43 @@ It has no authentication: keep it on the loopback interface.
 """
 
 import heapq
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any, TypeVar
+from pathlib import Path
 
-import orjson
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from simulator.control import office
+from simulator.control import office, state_file
 from simulator.control.faults import Fault, FaultRule
 from simulator.control.ledger import Entry
-from simulator.control.messages import AddedFault, ClockAdvance, Stats, StoredEvents, TenantSettings, UserSettings
-from simulator.errors import GraphError
+from simulator.control.messages import (
+    AddedFault,
+    AppChange,
+    ClockAdvance,
+    StateFile,
+    Stats,
+    StoredEvents,
+    TenantSettings,
+    UserSettings,
+)
+from simulator.control.requests import ADMIN_PREFIX, Unknown, read_object, tenant_of, user_of, wanted
+from simulator.entra.apps import ServicePrincipal
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.user import User
 from simulator.tenant import Tenant
 from simulator.wire import json_response
 from simulator.world import World
 
-PREFIX = "/_sim"
 LEDGER_PAGE_MAX_ENTRIES = 10_000
 
-T = TypeVar("T")
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _TENANT_SETTINGS = TypeAdapter(TenantSettings)
 _USER_SETTINGS = TypeAdapter(UserSettings)
+_APP_CHANGE = TypeAdapter(AppChange)
 _FAULT = TypeAdapter(Fault)
+_STATE_FILE = TypeAdapter(StateFile)
 _ADVANCE = TypeAdapter(ClockAdvance)
 _FLAGS = {"true": True, "false": False}
-
-
-class Unknown(Exception):  # noqa: N818 - it is an answer, not a mistake of the program
-    """The thing addressed is not there."""
-
-
-@web.middleware
-async def explain(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Turns bad input to the administrative interface into a sentence."""
-    if not request.path.startswith(PREFIX):
-        return await handler(request)
-    try:
-        return await handler(request)
-    except Unknown as unknown:
-        return json_response({"error": str(unknown)}, 404)
-    except ValidationError as error:
-        return json_response({"error": office.sentence(error)}, 400)
-    except GraphError as error:
-        return json_response({"error": error.message, "code": error.code}, 404 if error.status == 404 else 400)
-    except ValueError as error:
-        return json_response({"error": str(error)}, 400)
-
-
-async def _object(request: web.Request) -> dict[str, Any]:
-    raw = await request.read()
-    try:
-        document = orjson.loads(raw) if raw else {}
-    except orjson.JSONDecodeError:
-        raise ValueError("The body is not JSON.") from None
-    if type(document) is not dict:
-        raise ValueError("The body must be a JSON object.")
-    return document
-
-
-def _wanted(request: web.Request, name: str, convert: Callable[[str], T]) -> T | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    try:
-        return convert(text)
-    except (ValueError, KeyError):
-        raise ValueError(f"The parameter {name} cannot be '{text}'.") from None
 
 
 class AdminHandler:
@@ -85,17 +51,19 @@ class AdminHandler:
 
     def routes(self) -> list[web.RouteDef]:
         """What this handler answers."""
-        tenant, user = f"{PREFIX}/tenants/{{tenant}}", f"{PREFIX}/tenants/{{tenant}}/users/{{user}}"
-        event = f"{user}/events/{{event}}"
+        tenant, user = f"{ADMIN_PREFIX}/tenants/{{tenant}}", f"{ADMIN_PREFIX}/tenants/{{tenant}}/users/{{user}}"
+        event, app = f"{user}/events/{{event}}", f"{tenant}/apps/{{app}}"
         return [
-            web.get(f"{PREFIX}/health", self.health),
-            web.post(f"{PREFIX}/reset", self.reset_all),
-            web.get(f"{PREFIX}/limits", self.get_limits),
-            web.put(f"{PREFIX}/limits", self.put_limits),
-            web.get(f"{PREFIX}/ledger", self.ledger),
-            web.get(f"{PREFIX}/faults", self.list_faults),
-            web.post(f"{PREFIX}/faults", self.add_fault),
-            web.delete(f"{PREFIX}/faults/{{fault}}", self.remove_fault),
+            web.get(f"{ADMIN_PREFIX}/health", self.health),
+            web.post(f"{ADMIN_PREFIX}/reset", self.reset_all),
+            web.get(f"{ADMIN_PREFIX}/limits", self.get_limits),
+            web.put(f"{ADMIN_PREFIX}/limits", self.put_limits),
+            web.get(f"{ADMIN_PREFIX}/ledger", self.ledger),
+            web.get(f"{ADMIN_PREFIX}/faults", self.list_faults),
+            web.post(f"{ADMIN_PREFIX}/faults", self.add_fault),
+            web.delete(f"{ADMIN_PREFIX}/faults/{{fault}}", self.remove_fault),
+            web.post(f"{ADMIN_PREFIX}/state/save", self.save_state),
+            web.post(f"{ADMIN_PREFIX}/state/load", self.load_state),
             web.put(tenant, self.put_tenant),
             web.post(f"{tenant}/reset", self.reset_tenant),
             web.post(f"{tenant}/clock", self.advance_clock),
@@ -104,6 +72,11 @@ class AdminHandler:
             web.get(f"{tenant}/stats", self.stats),
             web.get(f"{tenant}/users", self.list_users),
             web.put(user, self.put_user),
+            web.post(f"{user}/revoke", self.revoke_sessions),
+            web.get(app, self.get_app),
+            web.patch(app, self.change_app),
+            web.delete(app, self.remove_app),
+            web.post(f"{app}/revoke", self.revoke_app_tokens),
             web.get(f"{user}/events", self.list_events),
             web.post(f"{user}/events", self.user_creates),
             web.patch(event, self.user_edits),
@@ -111,18 +84,17 @@ class AdminHandler:
         ]
 
     def _tenant(self, request: web.Request) -> Tenant:
-        name = request.match_info["tenant"]
-        tenant = self._world.tenant(name)
-        if tenant is None:
-            raise Unknown(f"There is no tenant {name}.")
-        return tenant
+        return tenant_of(self._world, request)
 
     def _user(self, request: web.Request) -> tuple[Tenant, User]:
+        return user_of(self._world, request)
+
+    def _app(self, request: web.Request) -> tuple[Tenant, ServicePrincipal]:
         tenant = self._tenant(request)
-        user = tenant.user(request.match_info["user"])
-        if user is None:
-            raise Unknown(f"There is no user {request.match_info['user']} in the tenant.")
-        return tenant, user
+        principal = tenant.principals.get(request.match_info["app"].lower())
+        if principal is None:
+            raise Unknown(f"There is no app {request.match_info['app']} in the tenant.")
+        return tenant, principal
 
     async def health(self, _request: web.Request) -> web.Response:
         """Says that the simulator answers."""
@@ -133,6 +105,24 @@ class AdminHandler:
         self._world.forget_all()
         return web.Response(status=204)
 
+    async def save_state(self, request: web.Request) -> web.Response:
+        """Writes what there is to a file on this machine; nothing else happens meanwhile."""
+        given = _STATE_FILE.validate_python(await read_object(request))
+        self._use_file(state_file.save, given)
+        return web.Response(status=204)
+
+    async def load_state(self, request: web.Request) -> web.Response:
+        """Replaces everything by what a file on this machine holds."""
+        given = _STATE_FILE.validate_python(await read_object(request))
+        self._use_file(state_file.load, given)
+        return web.Response(status=204)
+
+    def _use_file(self, use: Callable[[World, Path], None], given: StateFile) -> None:
+        try:
+            use(self._world, Path(given.file))
+        except OSError as error:
+            raise ValueError(f"The file {given.file} cannot be used: {error.strerror}.") from None
+
     async def reset_tenant(self, request: web.Request) -> web.Response:
         """Forgets one tenant; an unknown one is forgotten already."""
         tenant = self._world.tenant(request.match_info["tenant"])
@@ -142,22 +132,55 @@ class AdminHandler:
 
     async def put_tenant(self, request: web.Request) -> web.Response:
         """Adds or changes a tenant."""
-        settings = _TENANT_SETTINGS.validate_python(await _object(request))
-        tenant = office.put_tenant(self._world, request.match_info["tenant"], settings.domain, settings.apps)
-        return json_response({"id": tenant.id, "domain": tenant.domain, "apps": sorted(tenant.apps)})
+        settings = _TENANT_SETTINGS.validate_python(await read_object(request))
+        tenant = office.put_tenant(self._world, request.match_info["tenant"], settings)
+        return json_response({"id": tenant.id, "domain": tenant.domain, "apps": sorted(tenant.registrations)})
 
     async def advance_clock(self, request: web.Request) -> web.Response:
         """Puts a tenant's clock forward: windows pass and tokens expire without waiting."""
-        advance = _ADVANCE.validate_python(await _object(request))
+        advance = _ADVANCE.validate_python(await read_object(request))
         tenant = self._tenant(request)
-        tenant.clock_offset_s += advance.advance_s
+        tenant.advance_clock(advance.advance_s)
         return json_response({"now": tenant.now()})
 
     async def put_user(self, request: web.Request) -> web.Response:
         """Adds or changes a user."""
-        settings = _USER_SETTINGS.validate_python(await _object(request))
+        settings = _USER_SETTINGS.validate_python(await read_object(request))
         user = office.put_user(self._tenant(request), request.match_info["user"], settings)
         return json_response(office.user_info(user))
+
+    async def revoke_sessions(self, request: web.Request) -> web.Response:
+        """The user has to sign in anew: sessions and refresh tokens from before this moment are worth nothing."""
+        tenant, user = self._user(request)
+        user.account.sessions_valid_from_s = tenant.now()
+        return web.Response(status=204)
+
+    async def get_app(self, request: web.Request) -> web.Response:
+        """What a tenant grants an app."""
+        return json_response(office.app_info(self._app(request)[1]))
+
+    async def change_app(self, request: web.Request) -> web.Response:
+        """An administrator changes what a tenant grants an app."""
+        change = _APP_CHANGE.validate_python(await read_object(request))
+        tenant, principal = self._app(request)
+        office.change_app(tenant, principal, change)
+        tenant.outbox.look_again()
+        return json_response(office.app_info(principal))
+
+    async def remove_app(self, request: web.Request) -> web.Response:
+        """An administrator removes an app from the tenant; its registration stays where it was made."""
+        tenant, principal = self._app(request)
+        del tenant.principals[principal.client_id]
+        for subscription in list(tenant.outbox.subscriptions.values()):
+            if subscription.client_id == principal.client_id:
+                tenant.outbox.removed_by_service(subscription)
+        return web.Response(status=204)
+
+    async def revoke_app_tokens(self, request: web.Request) -> web.Response:
+        """Tokens of the app from before this moment get a claims challenge, where their client handles one."""
+        tenant, principal = self._app(request)
+        principal.tokens_valid_from_s = tenant.now()
+        return web.Response(status=204)
 
     async def list_users(self, request: web.Request) -> web.Response:
         """All users of a tenant."""
@@ -173,7 +196,7 @@ class AdminHandler:
     async def user_creates(self, request: web.Request) -> web.Response:
         """The user makes an appointment in Outlook. The body is an event as Graph takes it."""
         tenant, user = self._user(request)
-        changes = read_changes(await _object(request))
+        changes = read_changes(await read_object(request))
         changes.pop("transactionId", None)
         mailbox = user.mailbox
         created = mailbox.create(mailbox.default_calendar, changes, b"", tenant.limits, tenant.now())
@@ -183,13 +206,13 @@ class AdminHandler:
         """The user changes an event in Outlook. The body names properties as Graph does."""
         tenant, user = self._user(request)
         event = user.mailbox.event(request.match_info["event"])
-        user.mailbox.change(event, read_changes(await _object(request)), tenant.limits, tenant.now())
+        user.mailbox.change(event, read_changes(await read_object(request)), tenant.limits, tenant.now())
         return json_response(office.stored_event(event))
 
     async def user_deletes(self, request: web.Request) -> web.Response:
         """The user deletes an event in Outlook."""
         tenant, user = self._user(request)
-        user.mailbox.remove(user.mailbox.event(request.match_info["event"]), tenant.limits)
+        user.mailbox.remove(user.mailbox.event(request.match_info["event"]), tenant.limits, tenant.now())
         return web.Response(status=204)
 
     async def get_limits(self, _request: web.Request) -> web.Response:
@@ -198,7 +221,7 @@ class AdminHandler:
 
     async def put_limits(self, request: web.Request) -> web.Response:
         """Replaces some of the default numbers."""
-        self._world.set_limits(office.merged_limits(self._world.limits, await _object(request)))
+        self._world.set_limits(office.merged_limits(self._world.limits, await read_object(request)))
         return json_response(self._world.limits)
 
     async def get_tenant_limits(self, request: web.Request) -> web.Response:
@@ -208,7 +231,7 @@ class AdminHandler:
     async def put_tenant_limits(self, request: web.Request) -> web.Response:
         """Replaces some of a tenant's numbers."""
         tenant = self._tenant(request)
-        office.set_tenant_limits(self._world, tenant, await _object(request))
+        office.set_tenant_limits(self._world, tenant, await read_object(request))
         return json_response(tenant.limits)
 
     async def list_faults(self, request: web.Request) -> web.Response:
@@ -220,7 +243,7 @@ class AdminHandler:
 
     async def add_fault(self, request: web.Request) -> web.Response:
         """Adds a fault rule."""
-        fault = _FAULT.validate_python(await _object(request))
+        fault = _FAULT.validate_python(await read_object(request))
         if problem := fault.problem():
             raise ValueError(problem)
         return json_response(_shown(self._world.faults.add(fault)), 201)
@@ -233,10 +256,10 @@ class AdminHandler:
 
     async def ledger(self, request: web.Request) -> web.Response:
         """Ledger entries after a sequence number, oldest first, by tenant, user, operation, status, mutation."""
-        after = _wanted(request, "after", int) or 0
-        limit = min(_wanted(request, "limit", int) or LEDGER_PAGE_MAX_ENTRIES, LEDGER_PAGE_MAX_ENTRIES)
-        status = _wanted(request, "status", int)
-        mutation = _wanted(request, "mutation", _FLAGS.__getitem__)
+        after = wanted(request, "after", int) or 0
+        limit = min(wanted(request, "limit", int) or LEDGER_PAGE_MAX_ENTRIES, LEDGER_PAGE_MAX_ENTRIES)
+        status = wanted(request, "status", int)
+        mutation = wanted(request, "mutation", _FLAGS.__getitem__)
         user, operation = request.query.get("user"), request.query.get("operation")
 
         def passes(entry: Entry) -> bool:

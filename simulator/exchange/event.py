@@ -4,14 +4,16 @@ Composing is a pure step from (previous representation, changes) to a new one, s
 Sources: Microsoft docs "user-post-events" example 1 (defaults), "event-update".
 """
 
-from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from simulator.errors import GraphError, invalid_request
 from simulator.exchange.body import EMPTY, Body
 from simulator.exchange.event_input import NO_LOCATION
+from simulator.exchange.expansion import shortest_period_days
 from simulator.exchange.recurrence import check_start
+from simulator.exchange.series import Series
 from simulator.exchange.times import Moment, show
 
 JsonObject = dict[str, Any]
@@ -33,9 +35,17 @@ _DEFAULTS: JsonObject = {
 }  # fmt: skip
 
 
+# Most events have none and share this one; an event's extensions are replaced, never changed in place.
+NO_EXTENSIONS: dict[str, JsonObject] = {}
+
+
 @dataclass(slots=True, eq=False)
 class Event:
-    """An event of one mailbox. Compared by identity; `wire` is the representation in UTC, HTML, ordinary id."""
+    """An event of one mailbox. Compared by identity; `wire` is the representation in UTC, HTML, ordinary id.
+
+    `changed_seq` is the mailbox's number of the last write. A series' master has a `series` once an occurrence
+    deviates; an occurrence has its `master` and the `day` it has in the pattern, and is made for the moment.
+    """
 
     id: str
     immutable_id: str
@@ -47,6 +57,11 @@ class Event:
     properties: dict[str, str]
     transaction_id: str | None
     writes: int = 1
+    changed_seq: int = 0
+    series: Series | None = None
+    master: "Event | None" = None
+    day: date | None = None
+    extensions: dict[str, JsonObject] = field(default_factory=lambda: NO_EXTENSIONS)
 
     @property
     def etag(self) -> str:
@@ -62,6 +77,10 @@ class Event:
     def ends(self) -> datetime:
         """Naive UTC of the exclusive end; an all-day event counts as UTC midnight whatever its zone."""
         return self.end.local if self.wire["isAllDay"] else self.end.utc
+
+    def laid_over(self, changes: JsonObject) -> "Composition":
+        """This event with changes that were checked before."""
+        return compose(changes, self, subject_max_chars=None, attendees_max=None, online_meetings=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +98,7 @@ def compose(
     previous: Event | None,
     *,
     subject_max_chars: int | None,
-    attendees_max: int,
+    attendees_max: int | None,
     online_meetings: bool,
 ) -> Composition:
     """The event after the changes. Raises GraphError (400) if it would break a rule; touches nothing."""
@@ -91,13 +110,19 @@ def compose(
     _check_times(start, end, wire["isAllDay"])
     if subject_max_chars is not None and len(wire["subject"]) > subject_max_chars:
         raise GraphError(400, "ErrorInvalidRequest", f"The subject is longer than {subject_max_chars} characters.")
-    if len(wire["attendees"]) > attendees_max:
+    if attendees_max is not None and len(wire["attendees"]) > attendees_max:
         raise invalid_request(f"An event can have at most {attendees_max} attendees.")
     recurrence = wire["recurrence"]
     if recurrence is None:
         wire["type"] = "singleInstance"
     else:
         check_start(recurrence, start.local.date())
+        if end.utc - start.utc > timedelta(days=shortest_period_days(recurrence["pattern"])):
+            raise GraphError(
+                400,
+                "ErrorCalendarDurationIsTooLong",
+                "Your request can't be completed. An occurrence lasts longer than the time to the next one.",
+            )
         wire["type"] = "seriesMaster"
         if recurrence["range"]["recurrenceTimeZone"] is None:
             span = {**recurrence["range"], "recurrenceTimeZone": start.zone_name}
@@ -164,10 +189,3 @@ def _settle_online_meeting(wire: JsonObject, previous: Event | None, *, allowed:
         wire["onlineMeeting"] = {"joinUrl": "https://teams.microsoft.com/l/meetup-join/simulated"}
     else:
         wire["isOnlineMeeting"], wire["onlineMeetingProvider"] = False, "unknown"
-
-
-def web_link(event_id: str) -> str:
-    """The link that opens an event in Outlook on the web."""
-    # Percent-encoding by hand: of all base64 characters only these three need it, and this is on every create.
-    item = event_id.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
-    return f"https://outlook.office365.com/owa/?itemid={item}&exvsurl=1&path=/calendar/item"

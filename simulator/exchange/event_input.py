@@ -10,6 +10,7 @@ from typing import Any
 from simulator.errors import not_held, unknown_property, unreadable_body
 from simulator.exchange.body import read_body
 from simulator.exchange.extended_properties import read_properties
+from simulator.exchange.open_extensions import read_extensions
 from simulator.exchange.recurrence import read_recurrence
 from simulator.exchange.times import read_moment
 
@@ -27,9 +28,7 @@ READ_ONLY = frozenset(
         "seriesMasterId", "type", "webLink",
     }
 )  # fmt: skip
-_NOT_HELD = frozenset(
-    {"attachments", "calendar", "exceptionOccurrences", "extensions", "instances", "multiValueExtendedProperties"}
-)
+_NOT_HELD = frozenset({"attachments", "calendar", "exceptionOccurrences", "instances", "multiValueExtendedProperties"})
 
 
 def _wrong_type(name: str, edm_type: str) -> Exception:
@@ -48,7 +47,13 @@ def _optional_text(name: str, value: Any) -> str | None:
     return _text(name, value) or None
 
 
+# python-o365 writes truth as text, and the real service reads it.
+_TRUTH_AS_TEXT = {"true": True, "false": False}
+
+
 def _boolean(name: str, value: Any) -> bool:
+    if type(value) is str:
+        value = _TRUTH_AS_TEXT.get(value)
     if type(value) is not bool:
         raise _wrong_type(name, "Edm.Boolean")
     return value
@@ -160,6 +165,7 @@ READERS: dict[str, Reader] = {
     "body": read_body,
     "categories": _categories,
     "end": read_moment,
+    "extensions": read_extensions,
     "hideAttendees": _boolean,
     "importance": _one_of("low", "normal", "high"),
     "isAllDay": _boolean,

@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import os
+from datetime import date
 
 _ORDINARY_HEAD = bytes.fromhex("00032400")
 _IMMUTABLE_HEAD = bytes.fromhex("0009002e00000000001d840311aa6611cd9bc800aa002f845a0d00")
@@ -14,6 +15,11 @@ _ITEM_TAIL_BYTES = 20
 _ORDINARY_PREFIX_BYTES = 93
 _IMMUTABLE_PREFIX_BYTES = 45
 _CALENDAR_PREFIX_BYTES = 63
+_ITEM_PREFIXES_BYTES = {_ORDINARY_HEAD: _ORDINARY_PREFIX_BYTES, _IMMUTABLE_HEAD: _IMMUTABLE_PREFIX_BYTES}
+# An occurrence's id is its master's with this mark and the day, as a number of four bytes, behind it.
+_OCCURRENCE_MARK = bytes.fromhex("100000")
+_DAY_BYTES = 4
+_ICAL_DAY_AT = 32
 _ICAL_HEAD = "040000008200E00074C5B7101A82E00800000000"
 
 
@@ -57,12 +63,57 @@ def ical_uid() -> str:
     return f"{_ICAL_HEAD}{random[:16]}000000000000000010000000{random[16:]}"
 
 
+def occurrence_uid(master_uid: str, day: date) -> str:
+    """The iCalendar uid of one occurrence: the series' uid with the day in it."""
+    stamp = f"{day.year:04X}{day.month:02X}{day.day:02X}"
+    return master_uid[:_ICAL_DAY_AT] + stamp + master_uid[_ICAL_DAY_AT + len(stamp) :]
+
+
+def occurrence_id(master_id: str, day: date) -> str:
+    """The id of the occurrence a series has for this day of its pattern, in the format of the master's id."""
+    raw = base64.b64decode(master_id) + _OCCURRENCE_MARK + day.toordinal().to_bytes(_DAY_BYTES, "big")
+    return base64.b64encode(raw).decode()
+
+
+def split_occurrence_id(item_id: str) -> tuple[str, date] | None:
+    """The master's id and the day, if this is the id of an occurrence."""
+    raw = _decoded(item_id)
+    if raw is None or _kind(raw) != "occurrence":
+        return None
+    try:
+        day = date.fromordinal(int.from_bytes(raw[-_DAY_BYTES:], "big"))
+    except (ValueError, OverflowError):
+        return None
+    return base64.b64encode(raw[: -len(_OCCURRENCE_MARK) - _DAY_BYTES]).decode(), day
+
+
+def web_link(item_id: str) -> str:
+    """The link that opens an event in Outlook on the web."""
+    # Percent-encoding by hand: of all base64 characters only these three need it, and this is on every create.
+    item = item_id.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
+    return f"https://outlook.office365.com/owa/?itemid={item}&exvsurl=1&path=/calendar/item"
+
+
 def is_well_formed(item_id: str) -> bool:
     """True if the string could be an event or calendar id of some mailbox; a truncated id is not."""
+    raw = _decoded(item_id)
+    return raw is not None and _kind(raw) is not None
+
+
+def _decoded(item_id: str) -> bytes | None:
     try:
-        raw = base64.b64decode(item_id, validate=True)
+        return base64.b64decode(item_id, validate=True)
     except (binascii.Error, ValueError):
-        return False
-    if raw.startswith(_ORDINARY_HEAD):
-        return len(raw) - _ITEM_TAIL_BYTES in (_ORDINARY_PREFIX_BYTES, _CALENDAR_PREFIX_BYTES)
-    return raw.startswith(_IMMUTABLE_HEAD) and len(raw) - _ITEM_TAIL_BYTES == _IMMUTABLE_PREFIX_BYTES
+        return None
+
+
+def _kind(raw: bytes) -> str | None:
+    for head, prefix_bytes in _ITEM_PREFIXES_BYTES.items():
+        if raw.startswith(head):
+            rest = raw[prefix_bytes + _ITEM_TAIL_BYTES :]
+            if len(raw) == prefix_bytes + _ITEM_TAIL_BYTES:
+                return "event"
+            if len(rest) == len(_OCCURRENCE_MARK) + _DAY_BYTES and rest.startswith(_OCCURRENCE_MARK):
+                return "occurrence"
+    is_calendar = raw.startswith(_ORDINARY_HEAD) and len(raw) == _CALENDAR_PREFIX_BYTES + _ITEM_TAIL_BYTES
+    return "calendar" if is_calendar else None

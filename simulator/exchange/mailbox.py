@@ -4,7 +4,9 @@ State only. Every change goes through `create`, `change` and `remove`, which ref
 """
 
 import hashlib
+import uuid
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
@@ -12,16 +14,28 @@ from simulator.errors import (
     GraphError,
     duplicate_transaction,
     folder_exists,
+    invalid_request,
     item_not_found,
     malformed_id,
     stale_change_key,
 )
 from simulator.exchange import ids
-from simulator.exchange.event import Composition, Event, compose, web_link
+from simulator.exchange import series as occurrences
+from simulator.exchange.categories import Categories
+from simulator.exchange.event import Composition, Event, compose
+from simulator.exchange.journal import Journal
+from simulator.exchange.permissions import Shares
+from simulator.exchange.series import Deviation, Series
 from simulator.exchange.times import timestamp
+from simulator.exchange.watch import Watcher, Written
 from simulator.limits import Limits
 
 JsonObject = dict[str, Any]
+
+_NOT_OF_OCCURRENCES = frozenset({"recurrence", "singleValueExtendedProperties", "transactionId"})
+_ONLINE_MEETING = frozenset({"isOnlineMeeting", "onlineMeetingProvider"})
+_NEVER = "0001-01-01T00:00:00Z"
+_STAMP = ("@odata.etag", "changeKey", "lastModifiedDateTime")
 
 
 class MailboxKind(StrEnum):
@@ -44,6 +58,7 @@ class Calendar:
     color: str
     change_key: str
     is_default: bool
+    shares: Shares
     online_meetings: bool = True
 
 
@@ -68,6 +83,13 @@ def fingerprint(canonical_json: bytes) -> bytes:
     return hashlib.blake2b(canonical_json, digest_size=16).digest()
 
 
+def _moves_series(event: Event, composed: Composition) -> bool:
+    """True if a change of the master gives its occurrences other times; what deviated from them is then lost."""
+    return (event.start, event.end) != (composed.start, composed.end) or any(
+        event.wire[name] != composed.wire[name] for name in ("recurrence", "isAllDay")
+    )
+
+
 @dataclass(slots=True, eq=False)
 class Mailbox:
     """The calendars and events of one user. Events are listed in the order they were created."""
@@ -79,6 +101,10 @@ class Mailbox:
     events: dict[str, Event] = field(default_factory=dict)
     created_count: int = 0
     deleted_count: int = 0
+    journal: Journal = field(default_factory=Journal)
+    watchers: list[Watcher] = field(default_factory=list)
+    categories: Categories = field(default_factory=Categories)
+    settings: JsonObject = field(default_factory=dict)
     _by_immutable_id: dict[str, Event] = field(default_factory=dict)
     _by_ical_uid: dict[str, Event] = field(default_factory=dict)
     _by_property: dict[str, dict[str, dict[Event, None]]] = field(default_factory=dict)
@@ -89,6 +115,7 @@ class Mailbox:
         """A new mailbox with its default calendar."""
         organizer = {"emailAddress": {"name": display_name, "address": address}}
         mailbox = cls(guid, organizer, ids.IdMaker(guid))
+        mailbox.categories = Categories.of_new_mailbox(guid)
         mailbox._add_calendar("Calendar", "auto", is_default=True)
         return mailbox
 
@@ -98,7 +125,8 @@ class Mailbox:
         return next(iter(self.calendars.values()))
 
     def _add_calendar(self, name: str, color: str, *, is_default: bool) -> Calendar:
-        calendar = Calendar(self.ids.calendar_id(), name, color, self.ids.change_key(), is_default)
+        shares = Shares(primary=is_default)
+        calendar = Calendar(self.ids.calendar_id(), name, color, self.ids.change_key(), is_default, shares)
         self.calendars[calendar.id] = calendar
         return calendar
 
@@ -108,6 +136,25 @@ class Mailbox:
             raise folder_exists()
         return self._add_calendar(name, color, is_default=False)
 
+    def change_calendar(self, calendar: Calendar, name: str, color: str) -> None:
+        """Another name or colour. Raises ErrorFolderExists (409)."""
+        if any(known is not calendar and known.name.casefold() == name.casefold() for known in self.calendars.values()):
+            raise folder_exists()
+        calendar.name, calendar.color, calendar.change_key = name, color, self.ids.change_key()
+
+    def remove_calendar(self, calendar: Calendar, limits: Limits, now: float) -> None:
+        """Deletes the calendar with its events. Raises ErrorDeleteDistinguishedFolder (400) for the default one."""
+        if calendar.is_default:
+            raise GraphError(400, "ErrorDeleteDistinguishedFolder", "Distinguished folders cannot be deleted.")
+        for event in [event for event in self.events.values() if event.calendar_id == calendar.id]:
+            self.remove(event, limits, now)
+        del self.calendars[calendar.id]
+
+    @property
+    def calendar_group_id(self) -> str:
+        """The id of the one group that holds all calendars, always the same."""
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.guid}/calendars"))
+
     def calendar(self, calendar_id: str) -> Calendar:
         """Raises ErrorInvalidIdMalformed (400) or ErrorItemNotFound (404)."""
         if found := self.calendars.get(calendar_id):
@@ -115,9 +162,14 @@ class Mailbox:
         raise item_not_found() if ids.is_well_formed(calendar_id) else malformed_id()
 
     def event(self, event_id: str) -> Event:
-        """By either id. Raises ErrorInvalidIdMalformed (400) or ErrorItemNotFound (404)."""
+        """By either id, an occurrence too. Raises ErrorInvalidIdMalformed (400) or ErrorItemNotFound (404)."""
         if found := self.events.get(event_id) or self._by_immutable_id.get(event_id):
             return found
+        if (parts := ids.split_occurrence_id(event_id)) is not None:
+            master_id, day = parts
+            master = self.events.get(master_id) or self._by_immutable_id.get(master_id)
+            if master is not None and occurrences.occurs(master, day):
+                return occurrences.occurrence(master, day)
         raise item_not_found() if ids.is_well_formed(event_id) else malformed_id()
 
     def with_ical_uid(self, uid: str) -> list[Event]:
@@ -147,7 +199,7 @@ class Mailbox:
         wire = composed.wire
         wire["id"] = event_id
         wire["iCalUId"] = ids.ical_uid()
-        wire["webLink"] = web_link(event_id)
+        wire["webLink"] = ids.web_link(event_id)
         wire["organizer"] = self.organizer
         if transaction_id is not None:
             wire["transactionId"] = transaction_id
@@ -157,26 +209,79 @@ class Mailbox:
         event = Event(
             event_id, immutable_id, calendar.id, wire, composed.start, composed.end, composed.body, {}, transaction_id
         )
+        if "extensions" in changes:
+            event.extensions = changes["extensions"]
+        event.changed_seq = self.journal.next_seq()
         self.events[event_id] = event
         self._by_immutable_id[immutable_id] = event
         self._by_ical_uid[wire["iCalUId"]] = event
         self._set_properties(event, changes.get("singleValueExtendedProperties", {}))
         self.created_count += 1
+        self._tell("created", event)
         return Created(event, is_new=True)
+
+    def receive(self, organizer: JsonObject, changes: JsonObject, limits: Limits, now: float) -> Event:
+        """A new event that somebody else organises and that is not answered yet. Raises GraphError (400)."""
+        event = self.create(self.default_calendar, changes, b"", limits, now).event
+        event.wire |= {
+            "organizer": {"emailAddress": organizer},
+            "isOrganizer": False,
+            "responseStatus": {"response": "notResponded", "time": _NEVER},
+        }
+        return event
 
     def change(self, event: Event, changes: JsonObject, limits: Limits, now: float) -> None:
         """Applies the changes; the change key is a new one even if nothing differs. Raises GraphError (400)."""
         if "transactionId" in changes and changes["transactionId"] != event.transaction_id:
             raise GraphError(400, "ErrorInvalidPropertySet", "The transactionId of an event cannot be changed.")
+        if "extensions" in changes:
+            raise invalid_request("The extensions of an event are changed one by one, at their own addresses.")
+        if event.master is not None and event.day is not None:
+            self._change_occurrence(event, event.master, event.day, changes, limits, now)
+            return
         composed = self._compose(changes, event, self.calendars[event.calendar_id], limits)
+        if event.wire["recurrence"] is not None and _moves_series(event, composed):
+            self.journal.series_moved(event, limits.delta_removals_max)
+            event.series = None
         self._stamp(composed.wire, now)
         event.wire, event.start, event.end = composed.wire, composed.start, composed.end
         event.body = composed.body
         event.writes += 1
+        event.changed_seq = self.journal.next_seq()
         self._set_properties(event, changes.get("singleValueExtendedProperties", {}))
+        self._tell("updated", event)
 
-    def remove(self, event: Event, limits: Limits) -> None:
-        """Deletes the event for good."""
+    def _change_occurrence(
+        self, event: Event, master: Event, day: date, changes: JsonObject, limits: Limits, now: float
+    ) -> None:
+        if changes.get("recurrence") is not None:
+            raise invalid_request("Your request can't be completed. An occurrence cannot have a recurrence.")
+        series = master.series or Series()
+        known = series.exceptions.get(day)
+        given = {name: value for name, value in changes.items() if name not in _NOT_OF_OCCURRENCES}
+        merged = {**known.changes, **given} if known else given
+        regular = occurrences.regular(master, day)
+        composed = self._compose(merged, regular, self.calendars[master.calendar_id], limits)
+        if not changes.keys().isdisjoint(("start", "end")):
+            occurrences.check_neighbours(master, day, composed.start, composed.end)
+        if not composed.wire["isOnlineMeeting"]:
+            merged = {name: value for name, value in merged.items() if name not in _ONLINE_MEETING}
+        master.wire = master.wire.copy()
+        self._stamp(master.wire, now)
+        stamp = {name: master.wire[name] for name in _STAMP}
+        properties = {**(known.properties if known else {}), **changes.get("singleValueExtendedProperties", {})}
+        writes = known.writes + 1 if known else 1
+        series.exceptions[day] = Deviation(merged, stamp, properties, self.journal.next_seq(), writes)
+        master.series = series
+        occurrences.settle_exception(event, composed, series.exceptions[day])
+        self._tell("updated", master)
+
+    def remove(self, event: Event, limits: Limits, now: float) -> None:
+        """Deletes the event for good; the deletion of an occurrence cancels it, and its series goes on."""
+        if event.master is not None and event.day is not None:
+            self._cancel_occurrence(event, event.master, event.day, limits, now)
+            return
+        self.journal.removed(event, limits.delta_removals_max)
         del self.events[event.id]
         del self._by_immutable_id[event.immutable_id]
         del self._by_ical_uid[event.wire["iCalUId"]]
@@ -185,6 +290,21 @@ class Mailbox:
         if event.transaction_id is not None and not limits.transaction_ids_outlive_events:
             del self._transactions[event.transaction_id]
         self.deleted_count += 1
+        self._tell("deleted", event)
+
+    def _cancel_occurrence(self, event: Event, master: Event, day: date, limits: Limits, now: float) -> None:
+        series = master.series = master.series or Series()
+        series.exceptions.pop(day, None)
+        series.cancelled.add(day)
+        self.journal.removed(event, limits.delta_removals_max)
+        master.wire = master.wire.copy()
+        self._stamp(master.wire, now)
+        self._tell("updated", master)
+
+    def _tell(self, change_type: str, event: Event) -> None:
+        written = Written(change_type, event.id, event.immutable_id, event.etag)
+        for watcher in tuple(self.watchers):
+            watcher(written)
 
     @staticmethod
     def check_etag(event: Event, if_match: str | None) -> None:

@@ -35,6 +35,20 @@ def _windows_names() -> dict[str, str]:
     return {name.lower(): iana for name, iana in win_tz.items()}
 
 
+@cache
+def zone_names(*, iana: bool) -> tuple[str, ...]:
+    """Every name of one of the two kinds, in order."""
+    return tuple(sorted(_iana_names().values() if iana else win_tz))
+
+
+@cache
+def utc_offset_text(name: str) -> str:
+    """The zone's distance from UTC in winter's first days, as `UTC+01:00`."""
+    offset = find_zone(name).utcoffset(datetime(2026, 1, 1)) or timedelta(0)  # noqa: DTZ001 - a local time
+    minutes = round(offset.total_seconds() / 60)
+    return f"UTC{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}" if minutes else "UTC"
+
+
 @lru_cache(maxsize=2048)
 def find_zone(name: str) -> ZoneInfo:
     """The zone of a Windows or IANA name, in any case. Raises TimeZoneNotSupportedException (400)."""

@@ -1,8 +1,9 @@
 """A user of the directory and the mailbox behind the name, whatever its kind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from simulator.entra.accounts import Account
 from simulator.errors import GraphError, blocked_by_policy, mailbox_not_enabled, resource_not_found
 from simulator.exchange.mailbox import Mailbox, MailboxKind
 
@@ -26,6 +27,12 @@ class User:
     kind: MailboxKind
     time_zone: str
     mailbox: Mailbox
+    account: Account = field(default_factory=Account)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What lists of users call it by: id and user principal name, in lower case."""
+        return self.id.lower(), self.upn.lower()
 
     def refusal(self) -> GraphError | None:
         """Why an application cannot open the mailbox; None if it can."""

@@ -5,27 +5,14 @@ from dataclasses import dataclass
 
 from simulator.control.faults import Fault, Target
 from simulator.control.ledger import Entry
-from simulator.entra.tokens import Identity
-from simulator.errors import (
-    GraphError,
-    access_denied,
-    directory_denied,
-    directory_not_found,
-    invalid_user,
-    resource_not_found,
-    throttled,
-)
+from simulator.errors import GraphError, throttled
 from simulator.exchange.user import User
 from simulator.graph.call import Answer, Call
-from simulator.graph.operations import Effect, Task
+from simulator.graph.permission import permit
 from simulator.graph.routes import Route, find_route
+from simulator.graph.task import Effect, Task
 from simulator.limits import Limits
 from simulator.world import World
-
-_READ_ROLES = ("Calendars.Read", "Calendars.ReadWrite")
-_WRITE_ROLES = ("Calendars.ReadWrite",)
-_DIRECTORY_ROLES = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
-_GUID_HYPHENS = 4
 
 
 @dataclass(slots=True)
@@ -47,7 +34,7 @@ class Gateway:
     async def perform(self, call: Call) -> Answer:
         """The answer to an authenticated call. Never raises."""
         try:
-            route = find_route(call.method, call.path)
+            route = find_route(call.method, call.path, call.identity.me)
         except GraphError as error:
             return self._refusal(call, error)
         user = call.identity.tenant.user(route.user)
@@ -84,12 +71,12 @@ class Gateway:
             await asyncio.sleep(latency_s)
         fault = self._fault(call, route, user)
         if fault is None:
-            return self._apply(call, route, user)
-        applied = self._apply(call, route, user) if fault.after_apply else None
+            return await self._apply(call, route, user)
+        applied = await self._apply(call, route, user) if fault.after_apply else None
         if fault.delay_ms:
             await asyncio.sleep(fault.delay_ms / 1000)
         if not fault.answers:
-            return applied or self._apply(call, route, user)
+            return applied or await self._apply(call, route, user)
         effect = applied.effect if applied else Effect()
         return Outcome(fault_answer(fault, call.request_id, call.client_request_id), effect, fault.code)
 
@@ -99,34 +86,15 @@ class Gateway:
         jitter_ms = self.world.chance.uniform(-limits.latency_jitter_ms, limits.latency_jitter_ms)
         return max(0.0, limits.latency_ms + jitter_ms) / 1000
 
-    def _apply(self, call: Call, route: Route, user: User | None) -> Outcome:
+    async def _apply(self, call: Call, route: Route, user: User | None) -> Outcome:
         effect = Effect()
         try:
-            found = self._permitted(call.identity, route, user)
-            task = Task(call, found, route.in_calendar, route.calendar_id, route.event_id, effect)
-            return Outcome(route.operation.perform(task), effect)
+            found = None if route.operation.unaddressed else permit(call.identity, route.operation, route.user, user)
+            task = Task(call, found, route.in_calendar, route.calendar_id, route.event_id, effect, route.target)
+            answer = route.operation.perform(task)
+            return Outcome(answer if isinstance(answer, Answer) else await answer, effect)
         except GraphError as error:
             return Outcome(self._refusal(call, error), effect, error.code)
-
-    @staticmethod
-    def _permitted(identity: Identity, route: Route, user: User | None) -> User:
-        """The user, if the application may do this to it. Raises GraphError (403, 404)."""
-        if route.operation.directory:
-            if not identity.has_role(*_DIRECTORY_ROLES):
-                raise directory_denied()
-            if user is None:
-                raise directory_not_found(route.user)
-            return user
-        # A token without roles is no refusal yet: Exchange's own RBAC may grant what Entra ID does not show.
-        scoped = _scoped(identity, user)
-        if not scoped and not identity.has_role(*(_WRITE_ROLES if route.operation.writes else _READ_ROLES)):
-            raise access_denied()
-        if user is None:
-            is_guid = len(route.user) == 36 and route.user.count("-") == _GUID_HYPHENS
-            raise resource_not_found() if is_guid else invalid_user(route.user)
-        if (refusal := user.refusal()) is not None:
-            raise refusal
-        return user
 
     @staticmethod
     def _refusal(call: Call, error: GraphError) -> Answer:
@@ -188,14 +156,7 @@ def note_retry_after(call: Call, answer: Answer) -> None:
     if retry_after is None or answer.drop:
         return
     tenant = call.identity.tenant
-    user = tenant.user(find_route(call.method, call.path).user)
+    user = tenant.user(find_route(call.method, call.path, call.identity.me).user)
     if user is not None:
         budget = tenant.budget(call.identity.client_id, user)
         budget.told_to_wait(tenant.now(), int(retry_after), tenant.limits.retry_after_grace_ms / 1000)
-
-
-def _scoped(identity: Identity, user: User | None) -> bool:
-    if user is None:
-        return False
-    app = identity.tenant.apps.get(identity.client_id)
-    return app is not None and not app.scoped_mailboxes.isdisjoint((user.id.lower(), user.upn.lower()))

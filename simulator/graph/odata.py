@@ -6,17 +6,19 @@ Parsing only; `selection.py` applies them. Sources: Microsoft docs "query-parame
 
 import re
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from simulator.errors import GraphError, bad_request, unparsable_uri
 from simulator.exchange.event_input import KNOWN_PROPERTIES
 from simulator.exchange.extended_properties import canonical_id
+from simulator.exchange.open_extensions import name_of
 
 PAGE_DEFAULT_EVENTS = 10
 PAGE_MAX_EVENTS = 1000
 
 _TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[(),:]|[^\s(),:']+)")
 _EXPAND = re.compile(r"singleValueExtendedProperties\(\$filter=(.*)\)", re.IGNORECASE | re.DOTALL)
+_EXPAND_EXTENSIONS = re.compile(r"extensions(?:\(\$filter=(.*)\))?", re.IGNORECASE | re.DOTALL)
 _COMPARED = frozenset(
     {"start/dateTime", "end/dateTime", "iCalUId", "createdDateTime", "lastModifiedDateTime", "subject"}
 )
@@ -44,9 +46,30 @@ class PropertyTest:
     number: float | None = None
 
 
+@dataclass(slots=True)
+class Tests:
+    """What a filter asks of an event; all of it must hold. `extensions` are names of open extensions."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    properties: list[PropertyTest] = field(default_factory=list)
+    extensions: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Expansion:
+    """What is to be shown beside an event's own properties."""
+
+    properties: list[str] = field(default_factory=list)
+    extensions: frozenset[str] | None = None
+    exceptions: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The options of one request. The tests of the filter must all hold."""
+    """The options of one request. The tests of the filter must all hold.
+
+    `expand_extensions` are the names of the open extensions to show: all if empty, none if None.
+    """
 
     top: int = PAGE_DEFAULT_EVENTS
     skip: int = 0
@@ -54,13 +77,22 @@ class Query:
     order_by: tuple[tuple[str, bool], ...] = ()
     select: frozenset[str] | None = None
     expand: tuple[str, ...] = ()
+    expand_exceptions: bool = False
+    expand_extensions: frozenset[str] | None = None
     comparisons: tuple[Comparison, ...] = ()
     property_tests: tuple[PropertyTest, ...] = ()
+    extension_tests: tuple[str, ...] = ()
 
 
 LIST_OPTIONS = frozenset({"$top", "$skip", "$count", "$orderby", "$select", "$expand", "$filter"})
 ITEM_OPTIONS = frozenset({"$select", "$expand"})
 NO_QUERY = Query()
+WITH_EXTENSIONS = Query(expand_extensions=frozenset())
+
+
+def read_top(raw: str) -> int:
+    """The most items that a list of few, which has one page, is to show. Raises GraphError (400)."""
+    return _number(options_of(raw, frozenset({"$top"})), "$top", PAGE_MAX_EVENTS, 1, PAGE_MAX_EVENTS)
 
 
 def options_of(query: str, allowed: frozenset[str]) -> dict[str, str]:
@@ -84,16 +116,20 @@ def read_query(raw: str, allowed: frozenset[str]) -> Query:
     if not raw:
         return NO_QUERY
     options = options_of(raw, allowed)
-    comparisons, property_tests = _Filter(options["$filter"]).read() if "$filter" in options else ((), ())
+    tests = _Filter(options["$filter"]).read() if "$filter" in options else Tests()
+    expansion = _expand(options["$expand"]) if "$expand" in options else Expansion()
     return Query(
         top=_number(options, "$top", PAGE_DEFAULT_EVENTS, 1, PAGE_MAX_EVENTS),
         skip=_number(options, "$skip", 0, 0, None),
         count=_flag(options, "$count"),
         order_by=_order(options["$orderby"]) if "$orderby" in options else (),
         select=_select(options["$select"]) if "$select" in options else None,
-        expand=_expand(options["$expand"]) if "$expand" in options else (),
-        comparisons=comparisons,
-        property_tests=property_tests,
+        expand=tuple(expansion.properties),
+        expand_exceptions=expansion.exceptions,
+        expand_extensions=expansion.extensions,
+        comparisons=tuple(tests.comparisons),
+        property_tests=tuple(tests.properties),
+        extension_tests=tuple(tests.extensions),
     )
 
 
@@ -136,17 +172,43 @@ def _order(text: str) -> tuple[tuple[str, bool], ...]:
     return tuple(order)
 
 
-def _expand(text: str) -> tuple[str, ...]:
-    found = _EXPAND.fullmatch(text.strip())
-    if found is None:
-        # Without a filter the collection cannot be listed; other navigation properties are not held.
-        raise unparsable_uri(f"The $expand expression '{text}' is not supported.")
-    reader = _Filter(found.group(1))
+def _expand(text: str) -> Expansion:
+    expansion = Expansion()
+    for part in _split_outside_brackets(text):
+        if part == "exceptionOccurrences":
+            expansion.exceptions = True
+        elif found := _EXPAND.fullmatch(part):
+            expansion.properties += [canonical_id(wanted) for wanted in _wanted_ids(found.group(1))]
+        elif found := _EXPAND_EXTENSIONS.fullmatch(part):
+            wanted = _wanted_ids(found.group(1)) if found.group(1) else []
+            expansion.extensions = frozenset(name_of(extension_id) for extension_id in wanted)
+        else:
+            # Without a filter extended properties cannot be listed; other navigation properties are not held.
+            raise unparsable_uri(f"The $expand expression '{text}' is not supported.")
+    return expansion
+
+
+def _wanted_ids(text: str) -> list[str]:
+    """The ids in `id eq '...' or id eq '...'`."""
+    reader = _Filter(text)
     wanted = [reader.identifier_test("id")]
     while reader.take_if("or"):
         wanted.append(reader.identifier_test("id"))
     reader.end()
-    return tuple(wanted)
+    return wanted
+
+
+def _split_outside_brackets(text: str) -> list[str]:
+    parts, depth, quoted, begin = [], 0, False, 0
+    for at, character in enumerate(text):
+        if character == "'":
+            quoted = not quoted
+        elif not quoted and character in "()":
+            depth += 1 if character == "(" else -1
+        elif character == "," and not quoted and depth == 0:
+            parts.append(text[begin:at].strip())
+            begin = at + 1
+    return [*parts, text[begin:].strip()]
 
 
 class _Filter:
@@ -202,33 +264,42 @@ class _Filter:
         return token
 
     def identifier_test(self, path: str) -> str:
-        """`path eq '<property id>'`, as the canonical id."""
+        """`path eq '<id>'`, as the id."""
         self._expect(path)
         self._expect("eq")
-        return canonical_id(self._string())
+        return self._string()
 
-    def read(self) -> tuple[tuple[Comparison, ...], tuple[PropertyTest, ...]]:
+    def read(self) -> Tests:
         """The whole expression."""
-        comparisons: list[Comparison] = []
-        property_tests: list[PropertyTest] = []
+        tests = Tests()
         while True:
             path = self._take()
             if path.lower() == "singlevalueextendedproperties/any":
-                property_tests.append(self._any())
+                tests.properties.append(self._any())
+            elif path.lower() == "extensions/any":
+                tests.extensions.append(self._any_extension())
             elif path in _COMPARED:
-                comparisons.append(Comparison(path, self._operator(), self._string()))
+                tests.comparisons.append(Comparison(path, self._operator(), self._string()))
             else:
                 raise self._refused()
             if not self.take_if("and"):
                 break
         self.end()
-        return tuple(comparisons), tuple(property_tests)
+        return tests
+
+    def _any_extension(self) -> str:
+        self._expect("(")
+        variable = self._take()
+        self._expect(":")
+        extension_id = self.identifier_test(f"{variable}/id")
+        self._expect(")")
+        return name_of(extension_id)
 
     def _any(self) -> PropertyTest:
         self._expect("(")
         variable = self._take()
         self._expect(":")
-        property_id = self.identifier_test(f"{variable}/id")
+        property_id = canonical_id(self.identifier_test(f"{variable}/id"))
         self._expect("and")
         test = self._value_test(property_id, f"{variable}/value")
         self._expect(")")

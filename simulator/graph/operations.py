@@ -4,72 +4,24 @@ Each is a plain function from a `Task` to an `Answer`; it neither waits nor know
 Sources: Microsoft docs "user-post-events", "event-update", "event-delete", "user-list-events", "user-post-calendars".
 """
 
-import urllib.parse
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-from simulator.errors import item_not_found, unknown_property, unparsable_uri, unreadable_body
+from simulator.errors import unparsable_uri
 from simulator.exchange.event import Event
 from simulator.exchange.event_input import read_changes
-from simulator.exchange.mailbox import Calendar, Mailbox, fingerprint
-from simulator.exchange.user import User
-from simulator.graph.call import Answer, Call
-from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, Query, options_of, read_query
-from simulator.graph.prefer import Preferences, read_preferences
-from simulator.graph.representation import show_calendar, show_event
+from simulator.exchange.mailbox import fingerprint
+from simulator.graph import actions, calendars, extensions, membership, outlook, sharing
+from simulator.graph.call import Answer
+from simulator.graph.delta import events_delta, view_delta
+from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, WITH_EXTENSIONS, Query, options_of, read_query
+from simulator.graph.pages import page_answer
+from simulator.graph.prefer import Preferences
+from simulator.graph.representation import show_event
+from simulator.graph.schedule import get_schedule
 from simulator.graph.selection import select_events
-
-JsonObject = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Effect:
-    """What an operation did, for the ledger."""
-
-    event_id: str | None = None
-    mutation: bool = False
-    invitations: int = 0
-
-
-@dataclass(slots=True)
-class Task:
-    """An operation to be done for a user. `calendar_id` is None where the path names none: the whole mailbox."""
-
-    call: Call
-    user: User
-    in_calendar: bool
-    calendar_id: str | None
-    event_id: str | None
-    effect: Effect
-
-    @property
-    def mailbox(self) -> Mailbox:
-        """The addressed user's mailbox."""
-        return self.user.mailbox
-
-    def calendar(self) -> Calendar:
-        """The calendar the path names; the default one if it names none."""
-        if self.calendar_id is None:
-            return self.mailbox.default_calendar
-        return self.mailbox.calendar(self.calendar_id)
-
-    def event(self) -> Event:
-        """The event the path names, which must be in the calendar the path names. Raises GraphError (400, 404)."""
-        event = self.mailbox.event(self.event_id or "")
-        if self.in_calendar and event.calendar_id != self.calendar().id:
-            raise item_not_found()
-        self.effect.event_id = event.id
-        return event
-
-    def preferences(self) -> Preferences:
-        """The honoured preferences. Raises TimeZoneNotSupportedException (400)."""
-        header = self.call.headers.get("prefer")
-        return read_preferences(header) if header else Preferences()
-
-    def context(self, what: str) -> str:
-        """The `@odata.context` of an answer."""
-        return f"{self.call.origin}/v1.0/$metadata#users('{self.user.id}')/{what}"
+from simulator.graph.subscriptions import SUBSCRIPTION_OPERATIONS
+from simulator.graph.task import Operation, Task
+from simulator.graph.views import list_instances, list_view
 
 
 def _event_answer(task: Task, status: int, event: Event, preferences: Preferences, query: Query) -> Answer:
@@ -80,26 +32,21 @@ def _event_answer(task: Task, status: int, event: Event, preferences: Preference
     return Answer(status, body, headers)
 
 
-def _no_options(task: Task) -> None:
-    if task.call.query:
-        options_of(task.call.query, frozenset())
-
-
 def create_event(task: Task) -> Answer:
     """POST .../events."""
-    _no_options(task)
+    task.no_options()
     preferences = task.preferences()
     document = task.call.json()
     changes = read_changes(document)
     body_print = fingerprint(task.call.canonical_json()) if "transactionId" in changes else b""
-    tenant = task.call.identity.tenant
+    tenant = task.tenant
     created = task.mailbox.create(task.calendar(), changes, body_print, tenant.limits, tenant.now())
     event = created.event
     task.effect.event_id = event.id
     if created.is_new:
         task.effect.mutation = True
         task.effect.invitations = len(event.wire["attendees"])
-    return _event_answer(task, 201, event, preferences, NO_QUERY)
+    return _event_answer(task, 201, event, preferences, WITH_EXTENSIONS if "extensions" in changes else NO_QUERY)
 
 
 def get_event(task: Task) -> Answer:
@@ -111,28 +58,29 @@ def get_event(task: Task) -> Answer:
 
 def update_event(task: Task) -> Answer:
     """PATCH .../events/{id}; attendees, old and new, are told of every change."""
-    _no_options(task)
+    task.no_options()
     preferences = task.preferences()
     event = task.event()
     changes = read_changes(task.call.json())
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
     told = {person["emailAddress"]["address"] for person in event.wire["attendees"]}
-    tenant = task.call.identity.tenant
+    is_organizer = event.wire["isOrganizer"]
+    tenant = task.tenant
     task.mailbox.change(event, changes, tenant.limits, tenant.now())
     told.update(person["emailAddress"]["address"] for person in event.wire["attendees"])
     task.effect.mutation = True
-    task.effect.invitations = len(told)
+    task.effect.invitations = len(told) if is_organizer else 0
     return _event_answer(task, 200, event, preferences, NO_QUERY)
 
 
 def delete_event(task: Task) -> Answer:
     """DELETE .../events/{id}; attendees get a cancellation."""
-    _no_options(task)
+    task.no_options()
     event = task.event()
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
-    task.mailbox.remove(event, task.call.identity.tenant.limits)
+    task.mailbox.remove(event, task.tenant.limits, task.tenant.now())
     task.effect.mutation = True
-    task.effect.invitations = len(event.wire["attendees"])
+    task.effect.invitations = actions.attendees_told(event)
     return Answer(204)
 
 
@@ -142,68 +90,14 @@ def list_events(task: Task) -> Answer:
     query = read_query(task.call.query, LIST_OPTIONS)
     calendar_id = task.calendar().id if task.in_calendar else None
     events = select_events(task.mailbox, calendar_id, query)
-    end = query.skip + query.top
-    body: JsonObject = {"@odata.context": task.context("events")}
-    if query.count:
-        body["@odata.count"] = len(events)
-    body["value"] = [show_event(event, preferences, query) for event in events[query.skip : end]]
-    if len(events) > end:
-        body["@odata.nextLink"] = _next_link(task.call, end)
-    headers = {"Preference-Applied": preferences.applied} if preferences.applied else {}
-    return Answer(200, body, headers)
-
-
-def _next_link(call: Call, skip: int) -> str:
-    kept = [part for part in call.query.split("&") if part and urllib.parse.unquote(part.partition("=")[0]) != "$skip"]
-    return f"{call.origin}/v1.0{call.path}?{'&'.join([*kept, f'$skip={skip}'])}"
-
-
-def get_calendar(task: Task) -> Answer:
-    """GET .../calendar or .../calendars/{id}."""
-    _no_options(task)
-    body = {"@odata.context": task.context("calendars/$entity"), **show_calendar(task.calendar(), task.user)}
-    return Answer(200, body)
-
-
-def list_calendars(task: Task) -> Answer:
-    """GET .../calendars. Mailboxes have few, so there is one page."""
-    _no_options(task)
-    calendars = [show_calendar(calendar, task.user) for calendar in task.mailbox.calendars.values()]
-    return Answer(200, {"@odata.context": task.context("calendars"), "value": calendars})
-
-
-_COLORS = frozenset(
-    {
-        "auto", "lightBlue", "lightGreen", "lightOrange", "lightGray", "lightYellow", "lightTeal", "lightPink",
-        "lightBrown", "lightRed", "maxColor",
-    }
-)  # fmt: skip
-_CALENDAR_READ_ONLY = frozenset(
-    {
-        "id", "changeKey", "canShare", "canViewPrivateItems", "canEdit", "hexColor", "isDefaultCalendar",
-        "allowedOnlineMeetingProviders", "defaultOnlineMeetingProvider", "isTallyingResponses", "isRemovable", "owner",
-    }
-)  # fmt: skip
-
-
-def create_calendar(task: Task) -> Answer:
-    """POST .../calendars."""
-    _no_options(task)
-    document = task.call.json()
-    if type(document) is not dict:
-        raise unreadable_body("The request body must be a JSON object.")
-    for member in document:
-        if member not in ("name", "color") and member not in _CALENDAR_READ_ONLY and "@" not in member:
-            raise unknown_property(member, "microsoft.graph.calendar")
-    name, color = document.get("name"), document.get("color", "auto")
-    if type(name) is not str or not name:
-        raise unreadable_body("A calendar needs a 'name' of type 'Edm.String'.")
-    if type(color) is not str or color not in _COLORS:
-        raise unreadable_body(f"Requested value '{color}' was not found.")
-    calendar = task.mailbox.create_calendar(name, color)
-    task.effect.mutation = True
-    body = {"@odata.context": task.context("calendars/$entity"), **show_calendar(calendar, task.user)}
-    return Answer(201, body)
+    return page_answer(
+        task.call,
+        task.context("events"),
+        events,
+        query,
+        preferences,
+        lambda event: show_event(event, preferences, query),
+    )
 
 
 def get_user(task: Task) -> Answer:
@@ -219,17 +113,16 @@ def get_user(task: Task) -> Answer:
     return Answer(200, {"@odata.context": f"{task.call.origin}/v1.0/$metadata#users/$entity", **shown})
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """An operation by its name in ledger and faults. `directory` operations need no mailbox and spend no budget."""
+def _membership(name: str, perform: Callable[[Task], Answer]) -> Operation:
+    return Operation(name, perform, directory=True, roles=membership.MEMBERSHIP_ROLES)
 
-    name: str
-    perform: Callable[[Task], Answer]
-    writes: bool = False
-    directory: bool = False
+
+def _of_group(name: str, perform: Callable[[Task], Answer]) -> Operation:
+    return Operation(name, perform, directory=True, roles=membership.GROUP_ROLES)
 
 
 OPERATIONS: dict[str, dict[str, Operation]] = {
+    **SUBSCRIPTION_OPERATIONS,
     "user": {"GET": Operation("get_user", get_user, directory=True)},
     "events": {
         "GET": Operation("list", list_events),
@@ -240,9 +133,73 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "PATCH": Operation("update", update_event, writes=True),
         "DELETE": Operation("delete", delete_event, writes=True),
     },
-    "calendars": {
-        "GET": Operation("list_calendars", list_calendars),
-        "POST": Operation("create_calendar", create_calendar, writes=True),
+    "extensions": {"POST": Operation("create_extension", extensions.create_extension, writes=True)},
+    "extension": {
+        "GET": Operation("get_extension", extensions.get_extension),
+        "PATCH": Operation("update_extension", extensions.update_extension, writes=True),
+        "DELETE": Operation("delete_extension", extensions.delete_extension, writes=True),
     },
-    "calendar": {"GET": Operation("get_calendar", get_calendar)},
+    "cancel": {"POST": Operation("cancel", actions.cancel, writes=True)},
+    "accept": {"POST": Operation("accept", actions.accept, writes=True)},
+    "tentatively_accept": {"POST": Operation("tentatively_accept", actions.tentatively_accept, writes=True)},
+    "decline": {"POST": Operation("decline", actions.decline, writes=True)},
+    "forward": {"POST": Operation("forward", actions.forward, writes=True)},
+    "dismiss_reminder": {"POST": Operation("dismiss_reminder", actions.dismiss_reminder, writes=True)},
+    "snooze_reminder": {"POST": Operation("snooze_reminder", actions.snooze_reminder, writes=True)},
+    "permanent_delete": {"POST": Operation("permanent_delete", actions.permanently_delete, writes=True)},
+    "view_delta": {"GET": Operation("delta", view_delta)},
+    "events_delta": {"GET": Operation("delta", events_delta)},
+    "view": {"GET": Operation("list_view", list_view)},
+    "instances": {"GET": Operation("instances", list_instances)},
+    "calendars": {
+        "GET": Operation("list_calendars", calendars.list_calendars),
+        "POST": Operation("create_calendar", calendars.create_calendar, writes=True),
+    },
+    "default_calendar": {
+        "GET": Operation("get_calendar", calendars.get_calendar),
+        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True),
+    },
+    "calendar": {
+        "GET": Operation("get_calendar", calendars.get_calendar),
+        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True),
+        "DELETE": Operation("delete_calendar", calendars.delete_calendar, writes=True),
+    },
+    "calendar_groups": {"GET": Operation("list_calendar_groups", calendars.list_calendar_groups)},
+    "permissions": {
+        "GET": Operation("list_permissions", sharing.list_permissions),
+        "POST": Operation("create_permission", sharing.create_permission, writes=True),
+    },
+    "permission": {
+        "GET": Operation("get_permission", sharing.get_permission),
+        "PATCH": Operation("update_permission", sharing.update_permission, writes=True),
+        "DELETE": Operation("delete_permission", sharing.delete_permission, writes=True),
+    },
+    "sharing_roles": {"GET": Operation("list_sharing_roles", sharing.list_sharing_roles)},
+    "schedule": {"POST": Operation("get_schedule", get_schedule)},
+    "categories": {
+        "GET": Operation("list_categories", outlook.list_categories, roles=outlook.SETTINGS_READ_ROLES),
+        "POST": Operation("create_category", outlook.create_category, writes=True, roles=outlook.SETTINGS_WRITE_ROLES),
+    },
+    "category": {
+        "GET": Operation("get_category", outlook.get_category, roles=outlook.SETTINGS_READ_ROLES),
+        "PATCH": Operation("update_category", outlook.update_category, writes=True, roles=outlook.SETTINGS_WRITE_ROLES),
+        "DELETE": Operation(
+            "delete_category", outlook.delete_category, writes=True, roles=outlook.SETTINGS_WRITE_ROLES
+        ),
+    },
+    "settings": {
+        "GET": Operation("get_settings", outlook.get_settings, roles=outlook.SETTINGS_READ_ROLES),
+        "PATCH": Operation("update_settings", outlook.update_settings, writes=True, roles=outlook.SETTINGS_WRITE_ROLES),
+    },
+    "setting": {"GET": Operation("get_settings", outlook.get_setting, roles=outlook.SETTINGS_READ_ROLES)},
+    "time_zones": {"GET": Operation("list_time_zones", outlook.list_time_zones, roles=outlook.ZONE_ROLES)},
+    "translate_ids": {"POST": Operation("translate_ids", outlook.translate_ids, roles=outlook.TRANSLATE_ROLES)},
+    "check_member_groups": {"POST": _membership("check_member_groups", membership.check_member_groups)},
+    "check_member_objects": {"POST": _membership("check_member_objects", membership.check_member_objects)},
+    "get_member_groups": {"POST": _membership("get_member_groups", membership.get_member_groups)},
+    "member_of": {"GET": _membership("list_member_of", membership.list_member_of)},
+    "transitive_member_of": {"GET": _membership("list_member_of", membership.list_transitive_member_of)},
+    "group": {"GET": _of_group("get_group", membership.get_group)},
+    "group_members": {"GET": _of_group("list_members", membership.list_members)},
+    "group_transitive_members": {"GET": _of_group("list_members", membership.list_transitive_members)},
 }

@@ -4,9 +4,12 @@ from typing import Any
 
 from simulator.exchange.event import Event
 from simulator.exchange.mailbox import Calendar
+from simulator.exchange.open_extensions import show_extension
+from simulator.exchange.permissions import may_edit, may_see_private
+from simulator.exchange.series import occurrence
 from simulator.exchange.times import in_zone, show
 from simulator.exchange.user import User
-from simulator.graph.odata import Query
+from simulator.graph.odata import NO_QUERY, Query
 from simulator.graph.prefer import Preferences
 
 JsonObject = dict[str, Any]
@@ -17,6 +20,8 @@ def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObje
     wire = event.wire.copy()
     if preferences.immutable_ids:
         wire["id"] = event.immutable_id
+        if event.master is not None:
+            wire["seriesMasterId"] = event.master.immutable_id
     if preferences.zone is not None:
         if wire["isAllDay"]:
             wire["start"] = show(event.start.local, preferences.zone_name)
@@ -27,21 +32,37 @@ def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObje
     if preferences.text_body:
         wire["body"] = {"contentType": "text", "content": event.body.text}
     if query.select is not None:
+        if event.wire["recurrence"] is not None and "cancelledOccurrences" in query.select:
+            wire["cancelledOccurrences"] = _cancelled_occurrences(event, wire["id"])
         kept = query.select | {"@odata.etag", "id"}
         wire = {name: value for name, value in wire.items() if name in kept}
     if query.expand:
         held = [{"id": name, "value": event.properties[name]} for name in query.expand if name in event.properties]
         if held:
             wire["singleValueExtendedProperties"] = held
+    if query.expand_extensions is not None and event.extensions:
+        wire["extensions"] = [
+            show_extension(name, values)
+            for name, values in event.extensions.items()
+            if not query.expand_extensions or name in query.expand_extensions
+        ]
+    if query.expand_exceptions and event.wire["recurrence"] is not None:
+        days = sorted(event.series.exceptions) if event.series else ()
+        wire["exceptionOccurrences"] = [show_event(occurrence(event, day), preferences, NO_QUERY) for day in days]
     return wire
 
 
-def show_calendar(calendar: Calendar, user: User) -> JsonObject:
-    """One calendar, as its owner sees it: so do application permissions."""
+def _cancelled_occurrences(master: Event, shown_id: str) -> list[str]:
+    days = sorted(master.series.cancelled) if master.series else ()
+    return [f"OID.{shown_id}.{day.isoformat()}" for day in days]
+
+
+def show_calendar(calendar: Calendar, user: User, role: str | None) -> JsonObject:
+    """One calendar, as somebody with this role sees it; None is its owner."""
     return {
         "id": calendar.id, "name": calendar.name, "color": calendar.color, "hexColor": "",
-        "isDefaultCalendar": calendar.is_default, "changeKey": calendar.change_key, "canShare": True,
-        "canViewPrivateItems": True, "canEdit": True,
+        "isDefaultCalendar": calendar.is_default, "changeKey": calendar.change_key, "canShare": role is None,
+        "canViewPrivateItems": role is None or may_see_private(role), "canEdit": role is None or may_edit(role),
         "allowedOnlineMeetingProviders": ["teamsForBusiness"] if calendar.online_meetings else [],
         "defaultOnlineMeetingProvider": "teamsForBusiness" if calendar.online_meetings else "unknown",
         "isTallyingResponses": calendar.is_default, "isRemovable": not calendar.is_default,

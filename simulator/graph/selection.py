@@ -22,17 +22,20 @@ _TIMES: dict[str, Callable[[Event], datetime]] = {
 
 def select_events(mailbox: Mailbox, calendar_id: str | None, query: Query) -> list[Event]:
     """The events of one calendar (of all, if None) that pass the filter, in order. Raises GraphError (400)."""
-    events = [
-        event
-        for event in _candidates(mailbox, query)
-        if (calendar_id is None or event.calendar_id == calendar_id)
-        and all(_has(event, test) for test in query.property_tests)
-    ]
+    held = _candidates(mailbox, query)
+    return narrow((event for event in held if calendar_id is None or event.calendar_id == calendar_id), query)
+
+
+def narrow(events: Iterable[Event], query: Query) -> list[Event]:
+    """The events that pass the filter, in order. Raises GraphError (400)."""
+    kept = [event for event in events if all(_has(event, test) for test in query.property_tests)]
+    for name in query.extension_tests:
+        kept = [event for event in kept if name in event.extensions]
     for comparison in query.comparisons:
-        events = _compare(events, comparison)
+        kept = _compare(kept, comparison)
     for path, descending in reversed(query.order_by):
-        events.sort(key=_key(path), reverse=descending)
-    return events
+        kept.sort(key=_key(path), reverse=descending)
+    return kept
 
 
 def _candidates(mailbox: Mailbox, query: Query) -> Iterable[Event]:

@@ -196,11 +196,13 @@ async def test_a_timestamp_that_is_none(running: World, timestamp_ms: int) -> No
     async with running.tenant("ann") as tenant:
         value = orjson.dumps(envelope(tenant))
         stamp = {} if timestamp_ms < 0 else {"timestamp_ms": timestamp_ms}
-        # Kafka refuses a stamp too far ahead unless its topic lets it through; older brokers let any through.
-        try:
-            await running.producer.send_and_wait(f"{running.name}.actions.v1", value, headers=STRUCTURED, **stamp)
-        except InvalidTimestampError:
-            return
+        # Not idempotent: a refusal would leave a gap in such a producer's sequence.
+        async with AIOKafkaProducer(bootstrap_servers=running.stack.kafka.bootstrap) as producer:
+            # Apache Kafka 4 refuses a stamp too far ahead unless its topic lets it through; older brokers did not.
+            try:
+                await producer.send_and_wait(f"{running.name}.actions.v1", value, headers=STRUCTURED, **stamp)
+            except InvalidTimestampError:
+                return
         outcome = await tenant.outcome(tenant.action("a1", "ann", revision=1), "ann")
         assert outcome.ending == "applied"
 

@@ -4,7 +4,7 @@ import io
 import ssl
 import urllib.parse
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from yarl import URL
 
 from simulator.client import App, SimulatorAdmin
 from simulator.server import Addresses, Settings, serve
+from tests.support.browser import Browser
 
 CLIENT_ID = "7d1a5f0e-3f7c-4f5e-9a57-0d0e6f2c1b11"
 SECRET = "the app's secret"
@@ -153,6 +154,41 @@ async def lab(addresses: Addresses, http: aiohttp.ClientSession) -> AsyncIterato
     lab.token = await lab.sign_in()
     yield lab
     await lab.admin.reset(lab.tenant_id)
+
+
+@pytest.fixture
+async def open_browser(addresses: Addresses) -> AsyncIterator[Callable[[], Browser]]:
+    """Opens browsers, each of another person."""
+    opened: list[aiohttp.ClientSession] = []
+
+    def make() -> Browser:
+        context = ssl.create_default_context(cafile=addresses.ca_file)
+        opened.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)))
+        return Browser(opened[-1], addresses.login_url)
+
+    yield make
+    for session in opened:
+        await session.close()
+
+
+@pytest.fixture
+def delegated(lab: Lab, open_browser: Callable[[], Browser]) -> Callable[..., Awaitable[str]]:
+    """Gets tokens for the lab's user with the scopes it is called with, through the sign-in pages."""
+    redirect_uri = "https://app.example/signed-in"
+
+    async def get(*scopes: str, claims: str = "", user: str | None = None) -> str:
+        app = App(CLIENT_ID, SECRET, ("Calendars.ReadWrite",), redirect_uris=(redirect_uri,))
+        await lab.admin.put_tenant(lab.tenant_id, apps=[app])
+        asked = {"client_id": CLIENT_ID, "response_type": "code", "redirect_uri": redirect_uri}
+        query = urllib.parse.urlencode({**asked, "scope": " ".join(("openid", *scopes))})
+        browser = open_browser()
+        page = await browser.go(f"{lab.addresses.login_url}/{lab.tenant_id}/oauth2/v2.0/authorize?{query}")
+        page = await browser.press(page, "Sign in", username=user or lab.user)
+        callback = await browser.press(page, "Accept")
+        form = {"code": callback["code"], "redirect_uri": redirect_uri, "claims": claims, "scope": ""}
+        return await lab.sign_in(grant_type="authorization_code", **form)
+
+    return get
 
 
 @pytest.fixture
