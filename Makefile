@@ -24,8 +24,12 @@ demo: $(READY) ## Start everything, publish a recorded day, show the calendars, 
 	@$(BIN)/calbus demo $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Prove it: the whole suite on real Kafka, real PostgreSQL and the simulator
-	@$(BIN)/pytest $(ARGS)
+test: $(READY) ## Prove it: the suite on real Kafka, real PostgreSQL and the simulator
+	@$(BIN)/pytest -m "not slow" $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(READY) ## What takes long: sizes that `make test` leaves out
+	@$(BIN)/pytest -m slow $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, format, strict types, import contracts, spelling

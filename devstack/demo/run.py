@@ -110,7 +110,7 @@ async def _judge(screen: Screen, expected: Expected, ground: Ground, bus: Bus, s
 async def _stay(screen: Screen, stack: Stack, ground: Ground, services: dict[str, Service]) -> None:
     """Until Ctrl-C, or until a service dies: raises EngineFailedError then."""
     addresses = {
-        "Calendars (browser)": stack.simulator.http_url,
+        "Calendars (browser)": f"{stack.simulator.http_url}/outlook",
         "Kafka": stack.kafka.bootstrap,
         "PostgreSQL": ground.dsn,
         "Microsoft Graph": stack.simulator.graph_url,
