@@ -58,7 +58,8 @@ def build_app(world: World) -> web.Application:
     """The application: Graph, Entra ID and the administrative interface on one world."""
     app = web.Application(client_max_size=REQUEST_MAX_BYTES, middlewares=[explain])
     graph = GraphHandler(world)
-    app.router.add_route("*", GRAPH_PREFIX + "/{rest:.*}", graph.handle)
+    app.router.add_route("*", GRAPH_PREFIX, graph.handle)
+    app.router.add_route("*", GRAPH_PREFIX + "/{rest:(?s:.*)}", graph.handle)
     app.add_routes(AdminHandler(world).routes())
     app.add_routes(NotificationsHandler(world).routes())
     app.add_routes(OutlookHandler(world).routes())

@@ -14,12 +14,26 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
     )
 
 
+def header_text(request: web.Request, name: str) -> str | None:
+    """A header's value as text that can be answered with; bytes that are no text are replaced."""
+    value = request.headers.get(name)
+    return None if value is None else as_text(value)
+
+
+def as_text(value: str) -> str:
+    """A header's value with the bytes replaced that are no text."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 async def form_fields(request: web.Request) -> dict[str, str]:
     """A form's fields, the last of each name; what is no form has none, and bytes that are no text are replaced."""
     if request.content_type != "application/x-www-form-urlencoded":
         return {}
-    raw = (await request.read()).decode(errors="replace")
-    return dict(parse_qsl(raw, keep_blank_values=True))
+    try:
+        raw = await request.read()
+    except web.RequestPayloadError:
+        return {}
+    return dict(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True))
 
 
 def drop_connection(request: web.Request) -> web.Response:

@@ -28,6 +28,7 @@ from simulator.control.requests import ADMIN_PREFIX, Unknown, read_object, tenan
 from simulator.entra.apps import ServicePrincipal
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.user import User
+from simulator.graph.openapi import openapi_document
 from simulator.tenant import Tenant
 from simulator.wire import json_response
 from simulator.world import World
@@ -55,6 +56,7 @@ class AdminHandler:
         event, app = f"{user}/events/{{event}}", f"{tenant}/apps/{{app}}"
         return [
             web.get(f"{ADMIN_PREFIX}/health", self.health),
+            web.get(f"{ADMIN_PREFIX}/openapi.json", self.openapi),
             web.post(f"{ADMIN_PREFIX}/reset", self.reset_all),
             web.get(f"{ADMIN_PREFIX}/limits", self.get_limits),
             web.put(f"{ADMIN_PREFIX}/limits", self.put_limits),
@@ -99,6 +101,10 @@ class AdminHandler:
     async def health(self, _request: web.Request) -> web.Response:
         """Says that the simulator answers."""
         return json_response({"status": "ok", "tenants": len(self._world.tenants)})
+
+    async def openapi(self, _request: web.Request) -> web.Response:
+        """Every Graph endpoint, as an OpenAPI document."""
+        return json_response(openapi_document())
 
     async def reset_all(self, _request: web.Request) -> web.Response:
         """Forgets everything."""

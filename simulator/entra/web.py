@@ -15,7 +15,7 @@ from simulator.entra.authorization import ANY_TENANT
 from simulator.entra.refusals import Refused, unknown_tenant
 from simulator.entra.token_service import TokenRequest, redeem
 from simulator.tenant import Tenant
-from simulator.wire import drop_connection, form_fields, json_response
+from simulator.wire import drop_connection, form_fields, header_text, json_response
 from simulator.world import World
 
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
@@ -47,7 +47,7 @@ class LoginHandler:
 
     @staticmethod
     def _refuse(request: web.Request, refused: Refused) -> web.Response:
-        correlation_id = request.headers.get("client-request-id") or str(uuid.uuid4())
+        correlation_id = header_text(request, "client-request-id") or str(uuid.uuid4())
         return json_response(refused.body(correlation_id), refused.status, _NO_STORE)
 
     async def discovery(self, request: web.Request) -> web.Response:

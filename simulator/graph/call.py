@@ -12,6 +12,8 @@ from simulator.errors import bad_request
 UNREADABLE_JSON = (
     "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format."
 )
+# What OData's own reader takes by default.
+DEPTH_MAX = 100
 
 
 @dataclass(slots=True)
@@ -53,6 +55,9 @@ class Call:
             self.document = orjson.loads(self.payload)
         except orjson.JSONDecodeError:
             raise bad_request(UNREADABLE_JSON) from None
+        if self.payload.count(b"{") + self.payload.count(b"[") > DEPTH_MAX and _too_deep(self.document):
+            self.document = None
+            raise bad_request(f"The payload is nested more deeply than {DEPTH_MAX} levels.")
         return self.document
 
     def canonical_json(self) -> bytes:
@@ -60,6 +65,19 @@ class Call:
         if not self._canonical:
             self._canonical = orjson.dumps(self.document, option=orjson.OPT_SORT_KEYS)
         return self._canonical
+
+
+def _too_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(DEPTH_MAX + 1):
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if type(value) is dict else value if type(value) is list else ())
+        ]
+        if not level:
+            return False
+    return True
 
 
 @dataclass(slots=True)

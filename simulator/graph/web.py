@@ -7,11 +7,11 @@ from aiohttp import web
 
 from simulator.control.faults import Target
 from simulator.entra.tokens import Identity, TokenReader
-from simulator.errors import GraphError, too_large
+from simulator.errors import GraphError, bad_request, too_large
 from simulator.graph.batch import perform_batch
-from simulator.graph.call import Answer, Call
+from simulator.graph.call import UNREADABLE_JSON, Answer, Call
 from simulator.graph.gateway import Gateway
-from simulator.wire import drop_connection
+from simulator.wire import as_text, drop_connection, header_text
 from simulator.world import World
 
 PREFIX = "/v1.0"
@@ -33,9 +33,9 @@ class GraphHandler:
     async def handle(self, request: web.Request) -> web.Response:
         """One request. Whatever it contains, the answer is one of Graph's."""
         request_id = str(uuid.uuid4())
-        client_request_id = request.headers.get("client-request-id") or request_id
+        client_request_id = header_text(request, "client-request-id") or request_id
         try:
-            identity = self._tokens.read(request.headers.get("Authorization"), self._world.tenants)
+            identity = self._tokens.read(header_text(request, "Authorization"), self._world.tenants)
             call = await self._read(request, identity, request_id, client_request_id)
         except GraphError as error:
             answer = Answer(error.status, error.body(request_id, client_request_id), error.headers)
@@ -47,13 +47,15 @@ class GraphHandler:
 
     async def _read(self, request: web.Request, identity: Identity, request_id: str, client_request_id: str) -> Call:
         path, _, query = request.raw_path.removeprefix(PREFIX).partition("?")
-        headers = {name.lower(): value for name in _PASSED_ON if (value := request.headers.get(name)) is not None}
+        headers = {name.lower(): value for name in _PASSED_ON if (value := header_text(request, name)) is not None}
         if preferences := request.headers.getall("Prefer", []):
-            headers["prefer"] = ", ".join(preferences)
+            headers["prefer"] = as_text(", ".join(preferences))
         try:
             payload = await request.read() if request.can_read_body else b""
         except web.HTTPRequestEntityTooLarge:
             raise too_large() from None
+        except web.RequestPayloadError:
+            raise bad_request(UNREADABLE_JSON) from None
         return Call(
             identity,
             request.method,
