@@ -5,9 +5,9 @@ At-least-once throughout: no automatic commits, idempotent producers, acknowledg
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -25,6 +25,8 @@ REBALANCE_TIMEOUT_MS = 60_000
 # A process that waits for PostgreSQL keeps its partitions for as long as it is alive; the liveness probe, not the
 # group, decides when it is stuck.
 POLL_INTERVAL_MAX_MS = 2**31 - 1
+
+Client = TypeVar("Client", AIOKafkaProducer, AIOKafkaConsumer)
 
 
 def topic_name(settings: KafkaSettings, topic: Topic) -> str:
@@ -66,14 +68,27 @@ def _path(path: Any) -> str | None:
 async def producer(settings: KafkaSettings, kafka: Dependency) -> AsyncIterator[AIOKafkaProducer]:
     """A started idempotent producer; waits for the brokers if they are away."""
 
-    async def start() -> AIOKafkaProducer:
-        client = AIOKafkaProducer(
+    def make() -> AIOKafkaProducer:
+        return AIOKafkaProducer(
             **client_options(settings),
             enable_idempotence=True,
             acks="all",
             linger_ms=0,
             max_request_size=MESSAGE_MAX_BYTES,
         )
+
+    client = await _start(make, kafka)
+    try:
+        yield client
+    finally:
+        await _stop(client)
+
+
+async def _start(make: Callable[[], Client], kafka: Dependency) -> Client:
+    """A started client; a new one for each attempt, since one that failed to start cannot be started again."""
+
+    async def start() -> Client:
+        client = make()
         try:
             await client.start()
         except BaseException:
@@ -81,11 +96,7 @@ async def producer(settings: KafkaSettings, kafka: Dependency) -> AsyncIterator[
             raise
         return client
 
-    client = await kafka.insist(start)
-    try:
-        yield client
-    finally:
-        await _stop(client)
+    return await kafka.insist(start)
 
 
 async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
@@ -125,7 +136,7 @@ async def consumer(
     timeout takes its partitions up again without a rebalance of the others.
     """
 
-    async def start() -> AIOKafkaConsumer:
+    def make() -> AIOKafkaConsumer:
         client = AIOKafkaConsumer(
             **client_options(settings),
             group_id=f"{settings.topic_prefix}.{group}",
@@ -141,14 +152,9 @@ async def consumer(
             metadata_max_age_ms=30_000,
         )
         client.subscribe([topic_name(settings, topic) for topic in topics], listener=listener)
-        try:
-            await client.start()
-        except BaseException:
-            await client.stop()
-            raise
         return client
 
-    client = await kafka.insist(start)
+    client = await _start(make, kafka)
     try:
         yield client
     finally:
