@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 
 from devstack.stack import Stack
@@ -177,3 +178,22 @@ async def test_kafka_away_pauses_and_loses_nothing(breakable: Stack) -> None:
             assert (await tenant.outcome(action, "ann", timeout_s=60)).ending is Ending.APPLIED
         assert world.dead_letters == []
         assert len(await tenant.calendar("ann")) == 60
+
+
+@pytest.mark.parametrize(("service", "engine"), [("ingest", "postgres"), ("writer", "kafka")])
+async def test_an_outage_shows_while_it_lasts_and_no_longer(breakable: Stack, service: str, engine: str) -> None:
+    async with new_world(breakable) as world, world.process(service) as process:
+        away = getattr(breakable, engine)
+        await away.kill()
+        try:
+            await until(lambda: ready(world, process, is_ready=False), f"{service} to say that {engine} is away")
+        finally:
+            await away.start()
+        await until(lambda: ready(world, process, is_ready=True), f"{service} to be ready again", timeout_s=60)
+
+
+async def ready(world: World, process: asyncio.subprocess.Process, *, is_ready: bool) -> bool:
+    """Whether the readiness probe answers so."""
+    port = world.admin_ports[process.pid]
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as response:
+        return (response.status == 200) is is_ready
