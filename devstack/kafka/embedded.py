@@ -13,11 +13,19 @@ from devstack.ports import LOOPBACK, free_port
 
 
 class EmbeddedKafka(StartedEngine):
-    """A small broker that speaks Kafka's protocol, in the run directory, on the loopback address only."""
+    """A small broker that speaks Kafka's protocol, in the run directory, on the loopback address only.
+
+    It does not hold the bus contract of `tests/contract`. Seen with 0.2.3: a group whose leader vanished without
+    leaving never gets a new one; a kill loses what was acknowledged within the last second; and after a message that
+    was refused for its size the same idempotent producer is out of sequence.
+    """
 
     title = "The embedded Kafka broker"
     engine = "embedded"
-    warning = "the embedded broker is a stand-in: install Java 17 and Maven to run on Apache Kafka"
+    warning = (
+        "the embedded broker is a stand-in that does not hold the bus contract: a group stands still after a member's "
+        "crash, and a kill loses messages. Install Java 17 and Maven to run on Apache Kafka"
+    )
 
     def __init__(self, guarded: Guarded, program: Path) -> None:
         super().__init__(guarded, "kafka")

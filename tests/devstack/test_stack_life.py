@@ -1,8 +1,12 @@
 """The stack as its users know it: real engines that start, answer, keep what was acknowledged, and end."""
 
 import asyncio
+import os
+import re
 import shutil
 import socket
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import asyncpg
@@ -11,10 +15,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from devstack import postgres as postgres_module
+from devstack.__main__ import INTERRUPTED_EXIT_CODE
 from devstack.errors import DevstackError, EngineFailedError, EngineUnavailableError, NotOursError
 from devstack.kafka.jars import KAFKA_VERSION
 from devstack.ports import LOOPBACK
-from devstack.settings import Settings
+from devstack.settings import REPOSITORY, Settings
 from devstack.stack import Stack
 from tests.devstack.leftovers import alive, entries, listening, words_in
 
@@ -169,6 +174,35 @@ async def test_the_database_runs_from_where_only_its_owner_may_look(
     async with Stack(kafka=False, simulator=False, settings=quick) as stack:
         assert "fsync off" in stack.describe()[0]
     shutil.rmtree(programs)
+    assert not entries(scratch)
+
+
+async def test_a_temporary_directory_that_postgres_cannot_reach_is_named(scratch: Path, quick: Settings) -> None:
+    # Only root has to run PostgreSQL as somebody else.
+    refused = pytest.raises(EngineUnavailableError, match="TMPDIR") if os.geteuid() == 0 else nullcontext()
+    await asyncio.to_thread(scratch.chmod, 0o700)
+    with refused:
+        async with Stack(kafka=False, simulator=False, settings=quick):
+            pass
+    assert not entries(scratch)
+
+
+async def test_the_command_line_prints_what_to_export_and_ends_when_told(scratch: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "devstack", "up", "--without-simulator"),
+        env={**os.environ, "CALBUS_DEVSTACK_KAFKA": "embedded"},
+        cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    exports = [(await process.stdout.readline()).decode().strip() for _ in range(2)]
+    process.terminate()
+    _, said = await process.communicate()
+    assert re.fullmatch(r"export CALBUS_KAFKA_BOOTSTRAP=127\.0\.0\.1:\d+", exports[0]), said
+    assert re.fullmatch(r"export CALBUS_POSTGRES_DSN=postgresql://\S+", exports[1]), said
+    assert b"Warning: the embedded broker" in said
+    assert process.returncode == INTERRUPTED_EXIT_CODE
     assert not entries(scratch)
 
 
