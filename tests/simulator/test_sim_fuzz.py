@@ -18,6 +18,10 @@ from simulator.graph.openapi import openapi_document, path_template
 from simulator.graph.operations import OPERATIONS
 from simulator.graph.routes import PATHS
 
+# The examples are drawn in a thread. Meanwhile the session's other servers and clients use `random` on the loop, which
+# hypothesis takes for a strategy that does.
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
+
 DOCUMENT = openapi_document()
 METHODS = ("get", "post", "patch", "delete", "put")
 ENDPOINTS = [(method, path) for path, item in DOCUMENT["paths"].items() for method in METHODS if method in item]
