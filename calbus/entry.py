@@ -62,6 +62,8 @@ class Content:
     category: str
     reminder_minutes: int | None
     place: str
+    color: str = "none"
+    """The category's colour as Outlook names it: preset0 to preset24, or none."""
 
     def to_json(self) -> bytes:
         """The stored form: keys in a fixed order, so that equal contents have equal bytes."""
@@ -79,16 +81,25 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A mailbox in a Microsoft Entra directory."""
+    """A calendar of a mailbox in a Microsoft Entra directory; without a name the mailbox's default calendar."""
 
     directory: str
     mailbox: str
+    calendar: str | None = None
 
     @property
     def lane(self) -> str:
         """Names the mailbox in message keys and logs without giving the address away; the case does not matter."""
         address = f"{self.directory}\0{self.mailbox}".lower()
         return blake2b(address.encode(), digest_size=12).hexdigest()
+
+    def is_same(self, other: "Place | None") -> bool:
+        """Whether both are one calendar, however their names are written."""
+        return other is not None and self.lane == other.lane and _folded(self.calendar) == _folded(other.calendar)
+
+
+def _folded(calendar: str | None) -> str | None:
+    return calendar.casefold() if calendar is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,17 @@ class Desired:
     place: Place | None
     content: bytes | None
     content_hash: bytes | None
+    assigner: str | None = None
+    """The mailbox whose owner must be allowed to edit the calendar at `place`; None if nobody has to be asked."""
+    notice: str = ""
+    """What else upstream should hear of this plan."""
+
+    @property
+    def grant(self) -> str | None:
+        """Names what must be granted before this is written; None if nothing must."""
+        if self.assigner is None or self.place is None:
+            return None
+        return f"{self.assigner}>{self.place.mailbox}/{self.place.calendar or ''}".casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +137,8 @@ class Applied:
     etag: str | None = None
     generation: int = 0
     in_doubt: bool = False
+    grant: str | None = None
+    """The last grant that was found to be given."""
 
     @property
     def may_exist(self) -> bool:
@@ -132,6 +156,8 @@ class Entry:
     desired: Desired
     applied: Applied
     owed: bool
+    since: datetime | None = None
+    """When the item came to this assignee, as its publishers tell."""
 
     @property
     def target(self) -> Place | None:

@@ -24,10 +24,14 @@ def outcome(entry: Entry, ending: Ending, reason: Reason, now: datetime) -> Outc
         message=explanation.says,
         next_actor=explanation.next_actor,
         remedy=explanation.remedy,
+        notice=entry.desired.notice,
         decided_at=now,
     )
 
 
 def ending_without_writing(reason: Reason) -> Ending:
     """How a plan ends that puts nothing into the calendar."""
-    return Ending.REFUSED if reason is Reason.RECURRENCE_NOT_SUPPORTED else Ending.WITHDRAWN
+    return Ending.REFUSED if reason in _REFUSED else Ending.WITHDRAWN
+
+
+_REFUSED = frozenset((Reason.RECURRENCE_NOT_SUPPORTED, Reason.OWNER_HAS_NO_ACCOUNT))

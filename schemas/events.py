@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from schemas.fields import Model
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
-from schemas.results import DeadLetter, Outcome, Wakeup
-from schemas.switches import AccountSettings, ProjectSettings, TenantSettings
+from schemas.results import AccessRecheckRequested, AccountStatus, DeadLetter, Outcome, RemovalsConfirmed, Wakeup
+from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, TenantSettings
 
 
 class Topic(StrEnum):
@@ -20,6 +20,8 @@ class Topic(StrEnum):
     SETTINGS = "settings.v1"
     COMMANDS = "commands.v1"
     OUTCOMES = "outcomes.v1"
+    ACCOUNT_STATUS = "account-status.v1"
+    REQUESTS = "requests.v1"
     DEAD_LETTERS = "dead-letters.v1"
 
 
@@ -56,6 +58,13 @@ TOPICS: dict[Topic, TopicShape] = {
         retention_days=1,
     ),
     Topic.OUTCOMES: TopicShape("How each revision ended for each assignee.", key="The entry's id, `entry_id`."),
+    Topic.ACCOUNT_STATUS: TopicShape(
+        "Whether accounts can synchronise; the last message of a key stands.",
+        key="tenant/{tenant}/{way} or account/{tenant}/{user}/{way}.",
+        compacted=True,
+        retention_days=None,
+    ),
+    Topic.REQUESTS: TopicShape("What others ask of calbus.", key="The tenant."),
     # An original of the largest size must still fit beside the headers that say what is wrong with it.
     Topic.DEAD_LETTERS: TopicShape(
         "Messages that could not be understood.",
@@ -86,6 +95,10 @@ EVENT_TYPES: dict[str, EventType] = {
         EventType("calbus.tenant.settings.v1", TenantSettings, Topic.SETTINGS, from_upstream=True),
         EventType("calbus.project.settings.v1", ProjectSettings, Topic.SETTINGS, from_upstream=True),
         EventType("calbus.account.settings.v1", AccountSettings, Topic.SETTINGS, from_upstream=True),
+        EventType("calbus.account.unlinked.v1", AccountUnlinked, Topic.SETTINGS, from_upstream=True),
+        EventType("calbus.access-recheck.requested.v1", AccessRecheckRequested, Topic.REQUESTS, from_upstream=True),
+        EventType("calbus.removals.confirmed.v1", RemovalsConfirmed, Topic.REQUESTS, from_upstream=True),
+        EventType("calbus.account-status.v1", AccountStatus, Topic.ACCOUNT_STATUS, from_upstream=False),
         EventType("calbus.outcome.v1", Outcome, Topic.OUTCOMES, from_upstream=False),
         EventType("calbus.dead-letter.v1", DeadLetter, Topic.DEAD_LETTERS, from_upstream=False),
         EventType("calbus.wakeup.v1", Wakeup, Topic.COMMANDS, from_upstream=False),

@@ -7,8 +7,8 @@ from typing import Any
 
 from schemas.fields import Model
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
-from schemas.results import DeadLetter, Outcome, Wakeup
-from schemas.switches import AccountSettings, ProjectSettings, TenantSettings
+from schemas.results import AccessRecheckRequested, AccountStatus, DeadLetter, Outcome, RemovalsConfirmed, Wakeup
+from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, TenantSettings
 
 Example = dict[str, Any]
 
@@ -34,6 +34,23 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
             "priority": "high",
             "reminder_minutes": 30,
             "private": False,
+            "created_at": "2026-03-02T08:15:00Z",
+        },
+        "recurring": {
+            "tenant": "contoso",
+            "source": "erp",
+            "id": "A-2026-01888",
+            "revision": 2,
+            "title": "Inspect the sprinklers",
+            "start": "2026-04-06T08:00",
+            "duration": "PT45M",
+            "time_zone": "Europe/Amsterdam",
+            "assignees": ["u-2077"],
+            "recurrence": "RRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=10",
+            "occurrences": [
+                {"original_start": "2026-04-27T08:00", "cancelled": True},
+                {"original_start": "2026-05-04T08:00", "start": "2026-05-05T10:00"},
+            ],
         },
         "all_day": {
             "tenant": "contoso",
@@ -74,6 +91,7 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
             "private": True,
             "contact_kind": "visit",
             "client": {"id": "R-9001", "name": "Fabrikam B.V."},
+            "created_at": "2026-03-18T16:40:00+01:00",
         },
         "minimal": {"tenant": "contoso", "source": "crm", "id": "C-55311", "revision": 1, "title": "First call"},
     },
@@ -88,6 +106,11 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
             "directory": "contoso.example.com",
             "time_zone": "Europe/Amsterdam",
             "default_duration_minutes": 45,
+            "backfill": "future",
+            "assigning": "edit_access",
+            "locale": "nl",
+            "subject_template": "{{ icon }} {{ title }}{% if client %} ({{ client }}){% endif %}",
+            "body_template": "{{ description }}",
         },
         "minimal": {
             "tenant": "contoso",
@@ -116,6 +139,7 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
             "allowed": True,
             "blocked": False,
             "direction": "up",
+            "calendar": "Planned work",
             "projects": ["maintenance-north", "maintenance-south"],
         },
         "minimal": {
@@ -124,6 +148,41 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
             "user": "u-1042",
             "mailbox": "sales@contoso.example.com",
             "allowed": True,
+        },
+    },
+    AccountUnlinked: {
+        "complete": {"tenant": "contoso", "revision": 6, "user": "u-2077", "entries": "remove"},
+    },
+    AccessRecheckRequested: {
+        "complete": {"tenant": "contoso", "assignee": "u-2077", "owner": "u-1042"},
+        "minimal": {"tenant": "contoso"},
+    },
+    RemovalsConfirmed: {
+        "complete": {"tenant": "contoso", "user": "u-2077"},
+        "minimal": {"tenant": "contoso"},
+    },
+    AccountStatus: {
+        "troubled": {
+            "tenant": "contoso",
+            "user": "u-2077",
+            "way": "up",
+            "state": "troubled",
+            "reason": "mailbox_not_in_cloud",
+            "message": "The mailbox is not in Exchange Online: it has no licence, is inactive, or is on-premises.",
+            "next_actor": "administrator",
+            "remedy": "Give the user a licence with a mailbox, or move the mailbox to Exchange Online.",
+            "since": "2026-03-30T14:02:11.482913Z",
+        },
+        "working": {
+            "tenant": "contoso",
+            "user": None,
+            "way": "up",
+            "state": "working",
+            "reason": "working",
+            "message": "The account synchronises.",
+            "next_actor": "nobody",
+            "remedy": "",
+            "since": "2026-03-30T15:40:02.000731Z",
         },
     },
     Outcome: {
@@ -141,6 +200,7 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
             "message": "The calendar shows this revision.",
             "next_actor": "nobody",
             "remedy": "",
+            "notice": "",
             "decided_at": "2026-03-30T14:02:11.482913Z",
         },
         "withdrawn": {
@@ -157,6 +217,7 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
             "message": "The item's project is not enabled.",
             "next_actor": "upstream",
             "remedy": "Enable the project for synchronisation.",
+            "notice": "",
             "decided_at": "2026-03-30T14:02:11.482913Z",
         },
     },

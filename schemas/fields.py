@@ -25,6 +25,7 @@ from pydantic import (
 REVISION_MAX = 2**63 - 1
 ASSIGNEES_MAX = 200
 PROJECTS_MAX = 1_000
+OCCURRENCES_MAX = 200
 DURATION_MAX_MINUTES = 366 * 24 * 60
 REMINDER_MAX_MINUTES = 40_320  # four weeks
 EARLIEST_YEAR, LATEST_YEAR = 1970, 2099
@@ -116,6 +117,9 @@ Title = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterVal
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_nul), _MORE_THAN_SPACE]
 LongText = Annotated[
     str, StringConstraints(max_length=32_000, strip_whitespace=False), AfterValidator(_no_nul), _ANY_TEXT
+]
+TemplateText = Annotated[
+    str, StringConstraints(max_length=8_000, strip_whitespace=False), AfterValidator(_no_nul), _ANY_TEXT
 ]
 Recurrence = Annotated[str, StringConstraints(max_length=2_000), AfterValidator(_no_nul), _ANY_TEXT]
 Link = Annotated[str, StringConstraints(max_length=2_048, pattern=r"^https?://[^\s\x00]+$"), Field(title="Web address")]

@@ -7,11 +7,12 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from schemas.fields import (
     ASSIGNEES_MAX,
     DURATION_MAX_MINUTES,
+    OCCURRENCES_MAX,
     REMINDER_MAX_MINUTES,
     Duration,
     Flag,
@@ -63,6 +64,31 @@ class Client(Model):
     """The client's id in the source system."""
     name: Name
     """As it should be read in the calendar."""
+
+
+class Occurrence(Model):
+    """One occurrence of a recurring item that is not as the rule says: cancelled, or at another time."""
+
+    original_start: Moment
+    """When the rule has it begin, written as the item's `start` is."""
+    cancelled: Flag = False
+    """It does not take place. Otherwise it has a `start`."""
+    start: Moment | None = None
+    """When it begins instead."""
+    end: Moment | None = None
+    """When it ends instead, exclusive. Without `end` and `duration` it is as long as the others."""
+    duration: Duration | None = None
+    """Instead of `end`: the time it takes."""
+
+    @model_validator(mode="after")
+    def _cancelled_or_moved(self) -> Self:
+        if self.cancelled == (self.start is not None):
+            raise ValueError("an occurrence is either `cancelled` or has a `start`")
+        if self.end is not None and self.duration is not None:
+            raise ValueError("give `end` or `duration`, not both")
+        if self.start is None and (self.end is not None or self.duration is not None):
+            raise ValueError("a cancelled occurrence takes no time")
+        return self
 
 
 class _Item(Model):
@@ -126,6 +152,11 @@ class _ItemUpserted(_Item):
     """Others who can see the calendar see only that the time is taken."""
     recurrence: Recurrence | None = None
     """An RFC 5545 recurrence: RRULE, and EXDATE lines if any."""
+    occurrences: Annotated[tuple[Occurrence, ...], Field(max_length=OCCURRENCES_MAX)] = ()
+    """Of a recurring item: the occurrences that are cancelled or moved."""
+    created_at: AwareDatetime | None = None
+    """When the item was made in the source system. Items from before an account's activation are not written
+    unless the tenant asks for it; left out, the item is as old as its first message."""
 
     @model_validator(mode="after")
     def _times_make_sense(self) -> Self:
@@ -138,6 +169,14 @@ class _ItemUpserted(_Item):
             _check_span(_day(self.start), _day(end))
         else:
             _check_span(*_times(self.start, end))
+        return self
+
+    @model_validator(mode="after")
+    def _occurrences_of_a_rule(self) -> Self:
+        if self.occurrences and self.recurrence is None:
+            raise ValueError("`occurrences` needs a `recurrence`")
+        if len({occurrence.original_start for occurrence in self.occurrences}) != len(self.occurrences):
+            raise ValueError("`occurrences` names one twice")
         return self
 
     @model_validator(mode="after")

@@ -45,9 +45,17 @@ class Reason(StrEnum):
     ACCOUNT_NOT_ALLOWED = "account_not_allowed"
     ACCOUNT_BLOCKED = "account_blocked"
     DIRECTION_NOT_UP = "direction_not_up"
+    BEFORE_ACTIVATION = "before_activation"
+    ACCOUNT_UNLINKED = "account_unlinked"
 
     # Upstream must change something.
     RECURRENCE_NOT_SUPPORTED = "recurrence_not_supported"
+    OWNER_HAS_NO_ACCOUNT = "owner_has_no_account"
+    OWNER_HAS_NO_MAILBOX = "owner_has_no_mailbox"
+    ASSIGNER_LACKS_ACCESS = "assigner_lacks_access"
+
+    # So many entries would go that somebody must say that it is meant.
+    REMOVAL_PARKED = "removal_parked"
 
     # Microsoft 365 says no, and trying again as it is would not help.
     EVENT_REJECTED = "event_rejected"
@@ -62,6 +70,9 @@ class Reason(StrEnum):
     TOKEN_REJECTED = "token_rejected"  # noqa: S105
     ACCESS_DENIED = "access_denied"
     ACCESS_POLICY = "access_policy"
+    ACCESS_CHECK_FORBIDDEN = "access_check_forbidden"
+    CALENDAR_MISSING = "calendar_missing"
+    CALENDAR_READ_ONLY = "calendar_read_only"
     MAILBOX_UNKNOWN = "mailbox_unknown"
     MAILBOX_NOT_IN_CLOUD = "mailbox_not_in_cloud"
     DIRECTORY_UNKNOWN = "directory_unknown"
@@ -72,6 +83,9 @@ class Reason(StrEnum):
     CREDENTIAL_WRONG = "credential_wrong"
     CREDENTIAL_EXPIRED = "credential_expired"
     ENTRA_UNAVAILABLE = "entra_unavailable"
+
+    # Of an account, not of an entry: nothing stands in its way.
+    WORKING = "working"
 
     # A message that was not understood, and went to the dead letters.
     NOT_A_CLOUDEVENT = "not_a_cloudevent"
@@ -134,8 +148,39 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.DIRECTION_NOT_UP: _E(
         NextActor.USER, "The account does not synchronise up.", "Choose the direction up, or both."
     ),
+    Reason.BEFORE_ACTIVATION: _E(
+        _U,
+        "The item is from before the account's activation.",
+        "Set the tenant's `backfill` to `future` or `all`, if older items should be written too.",
+    ),
+    Reason.ACCOUNT_UNLINKED: _E(
+        NextActor.USER, "The user's account was unlinked.", "Link the user's mailbox again, if that is meant."
+    ),
     Reason.RECURRENCE_NOT_SUPPORTED: _E(
-        _U, "Recurring items cannot be written yet.", "Publish the occurrences as items of their own."
+        _U,
+        "Outlook cannot express the item's recurrence; the notice says which part of it.",
+        "Change the rule, or publish the occurrences as items of their own.",
+    ),
+    Reason.OWNER_HAS_NO_ACCOUNT: _E(
+        _U,
+        "The item's owner is not the assignee and has no calbus account, so calbus cannot tell whether the owner may "
+        "edit the assignee's calendar.",
+        "Link the owner's mailbox, let somebody with access assign the item, or let the assignee own it.",
+    ),
+    Reason.OWNER_HAS_NO_MAILBOX: _E(
+        _U,
+        "The item's owner is not the assignee and has no mailbox in Microsoft 365.",
+        "Correct the mailbox in the owner's account, or give the owner a mailbox.",
+    ),
+    Reason.ASSIGNER_LACKS_ACCESS: _E(
+        _U,
+        "The item's owner may not edit the assignee's calendar.",
+        'The assignee shares the calendar with the owner in Outlook with "Can edit", or makes the owner a delegate.',
+    ),
+    Reason.REMOVAL_PARKED: _E(
+        _O,
+        "So many entries would leave calendars at once that calbus waits for a confirmation.",
+        "Look at what changed. If it is meant, run `calbus confirm-removals`; if not, undo the change.",
     ),
     Reason.EVENT_REJECTED: _E(
         _O,
@@ -160,6 +205,21 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         _A,
         "An application access policy of the organisation excludes this mailbox.",
         "Add the mailbox to the policy's group, or use role-based access for applications.",
+    ),
+    Reason.ACCESS_CHECK_FORBIDDEN: _E(
+        _A,
+        "calbus may not read the groups through which the item's owner may have access.",
+        "Consent to GroupMember.Read.All, or share the calendar with the owner by name.",
+    ),
+    Reason.CALENDAR_MISSING: _E(
+        NextActor.USER,
+        "The mailbox has no calendar of the name that the account asks for.",
+        "Make a calendar of that name in Outlook, or choose another one in the account.",
+    ),
+    Reason.CALENDAR_READ_ONLY: _E(
+        NextActor.USER,
+        "The calendar that the account asks for cannot be written to.",
+        "Choose a calendar of the user's own in the account.",
     ),
     Reason.MAILBOX_UNKNOWN: _E(
         _A, "Microsoft 365 knows no such user or mailbox.", "Correct the account's mailbox, or create it."
@@ -193,6 +253,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.CREDENTIAL_EXPIRED: _E(_O, "calbus's secret has expired.", "Make a new secret and roll it out."),
     Reason.ENTRA_UNAVAILABLE: _E(_C, "Microsoft Entra did not issue a token; calbus tries again."),
+    Reason.WORKING: _E(_N, "The account synchronises."),
     Reason.NOT_A_CLOUDEVENT: _E(
         _P,
         "The message is not a CloudEvent 1.0.",

@@ -78,8 +78,68 @@ class Outcome(Model):
     """Who has to act, if anybody."""
     remedy: Words = ""
     """What the next actor can do; empty if there is nothing to do."""
+    notice: Words = ""
+    """What else there is to say of this plan: which part of a rule Outlook cannot express, or why something was
+    done another way than asked (a template that failed). Empty if there is nothing."""
     decided_at: AwareDatetime
     """When the ending was known."""
+
+
+class Way(StrEnum):
+    """Which half of an account's synchronisation."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class AccountState(StrEnum):
+    """Whether an account can synchronise."""
+
+    WORKING = "working"
+    TROUBLED = "troubled"
+    """It cannot, until the next actor has acted; calbus looks again from time to time."""
+
+
+class AccountStatus(Model):
+    """Whether an account, or every account of a tenant, can synchronise; published when that changes."""
+
+    tenant: Identifier
+    """The account's tenant."""
+    user: Identifier | None = None
+    """The account's user; without one it is about the tenant as a whole."""
+    way: Way
+    """Which half of the synchronisation."""
+    state: AccountState
+    """Whether it works."""
+    reason: OpenReason
+    message: Words
+    """The reason in words."""
+    next_actor: NextActor
+    """Who has to act, if anybody."""
+    remedy: Words = ""
+    """What the next actor can do; empty if there is nothing to do."""
+    since: AwareDatetime
+    """When the state began."""
+
+
+class AccessRecheckRequested(Model):
+    """Asks calbus to look at once whether refused assignments are allowed now, because a right was given."""
+
+    tenant: Identifier
+    """Whose assignments."""
+    assignee: Identifier | None = None
+    """Only those into this user's calendar; all if left out."""
+    owner: Identifier | None = None
+    """Only those by this owner; all if left out."""
+
+
+class RemovalsConfirmed(Model):
+    """Somebody has looked at removals that calbus held back because they were so many, and wants them."""
+
+    tenant: Identifier
+    """Whose removals."""
+    user: Identifier | None = None
+    """Only those from this user's calendar; all of the tenant's if left out."""
 
 
 class DeadLetter(Model):

@@ -17,8 +17,10 @@ from schemas.fields import (
     Identifier,
     Mailbox,
     Model,
+    Name,
     Revision,
     ShortText,
+    TemplateText,
     TimeZone,
 )
 
@@ -49,6 +51,39 @@ class Direction(StrEnum):
         return self in (Direction.UP, Direction.BOTH)
 
 
+class Backfill(StrEnum):
+    """Which items from before an account's activation are written."""
+
+    NONE = "none"
+    FUTURE = "future"
+    """Those that end after the activation."""
+    ALL = "all"
+
+
+class Assigning(StrEnum):
+    """Who may put items into somebody else's calendar."""
+
+    EDIT_ACCESS = "edit_access"
+    """The item's owner needs edit access to the assignee's calendar in Outlook."""
+    ANYONE = "anyone"
+
+
+class Locale(StrEnum):
+    """The language of what calbus itself writes into calendars."""
+
+    EN = "en"
+    NL = "nl"
+    SV = "sv"
+    NB = "nb"
+
+
+class Leftovers(StrEnum):
+    """What becomes of the entries of an account that is unlinked."""
+
+    KEEP = "keep"
+    REMOVE = "remove"
+
+
 class _Settings(Model):
     scope: ClassVar[Scope]
 
@@ -71,6 +106,16 @@ class TenantSettings(_Settings):
     """IANA name, for items that have none of their own."""
     default_duration_minutes: DurationMinutes = DEFAULT_DURATION_MINUTES
     """For timed items that have neither end nor duration, and whose project sets none."""
+    backfill: Backfill = Backfill.NONE
+    """Which items from before an account's activation are written. Entries that stand are kept up in any case."""
+    assigning: Assigning = Assigning.EDIT_ACCESS
+    """Whether an item's owner needs edit access to the calendar of an assignee who is somebody else."""
+    locale: Locale = Locale.EN
+    """The language of labels and categories in calendars."""
+    subject_template: TemplateText | None = None
+    """How an entry's subject is made; calbus's own if left out. The event contract lists what it may use."""
+    body_template: TemplateText | None = None
+    """How an entry's body is made; calbus's own if left out."""
 
 
 class ProjectSettings(_Settings):
@@ -103,12 +148,25 @@ class AccountSettings(_Settings):
     """The user is blocked in the business system: nothing is written for as long as that lasts."""
     direction: Direction = Direction.UP
     """Which way the account synchronises: up is item to Outlook, down is Outlook to the bus."""
+    calendar: Name | None = None
+    """The name of the calendar in that mailbox; the default calendar if left out. Another one moves the entries."""
     projects: Annotated[tuple[Identifier, ...], Field(max_length=PROJECTS_MAX)] | None = None
     """The projects that this user wants to see; all enabled ones if left out. Items without a project always
     show."""
 
 
-SettingsEvent = TenantSettings | ProjectSettings | AccountSettings
+class AccountUnlinked(_Settings):
+    """One user's link to a mailbox is ended. Published under the account's key, in its place."""
+
+    scope: ClassVar[Scope] = Scope.ACCOUNT
+
+    user: Identifier
+    """The user's id, as in the account."""
+    entries: Leftovers
+    """Whether what stands in the calendar stays there, or is removed. There is no default: somebody must say."""
+
+
+SettingsEvent = TenantSettings | ProjectSettings | AccountSettings | AccountUnlinked
 
 
 def settings_key(settings: SettingsEvent) -> str:
@@ -116,7 +174,7 @@ def settings_key(settings: SettingsEvent) -> str:
     match settings:
         case ProjectSettings():
             parts = (settings.scope, settings.tenant, settings.project)
-        case AccountSettings():
+        case AccountSettings() | AccountUnlinked():
             parts = (settings.scope, settings.tenant, settings.user)
         case _:
             return f"{settings.scope}/{settings.tenant}"

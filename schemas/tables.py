@@ -9,8 +9,8 @@ from schemas.fields import Model
 from schemas.items import ActionUpserted, ContactUpserted
 from schemas.json_schema import Json, schema_of
 from schemas.reasons import EXPLANATIONS, NextActor, Reason
-from schemas.results import DeadLetter, Outcome
-from schemas.switches import AccountSettings, ProjectSettings, TenantSettings
+from schemas.results import AccessRecheckRequested, AccountStatus, DeadLetter, Outcome, RemovalsConfirmed
+from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, TenantSettings
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
@@ -42,7 +42,11 @@ def _parts() -> dict[str, str]:
         "tenant": _fields(TenantSettings),
         "project": _fields(ProjectSettings),
         "account": _fields(AccountSettings),
+        "unlinked": _fields(AccountUnlinked),
         "outcome": _fields(Outcome),
+        "account status": _fields(AccountStatus),
+        "access recheck": _fields(AccessRecheckRequested),
+        "removals confirmed": _fields(RemovalsConfirmed),
         "reasons": _reasons(reason for reason in EXPLANATIONS if reason not in dead),
         "dead letter": _fields(DeadLetter),
         "dead letter reasons": _reasons(dead),

@@ -16,7 +16,7 @@ _COLUMNS = """
     e.entry_id, e.tenant, e.source, e.kind, e.id, e.assignee,
     e.revision, e.plan, e.intent, e.reason, e.directory, e.mailbox, e.content, e.content_hash,
     e.applied_plan, e.applied_directory, e.applied_mailbox, e.applied_hash, e.event_id, e.etag, e.generation,
-    e.in_doubt, e.owed
+    e.in_doubt, e.owed, e.since, e.calendar, e.assigner, e.notice, e.applied_calendar, e.applied_grant
 """
 
 _LOCK_OF_ITEMS = f"""
@@ -29,17 +29,19 @@ FOR UPDATE OF e
 
 _PUT_DESIRED = """
 INSERT INTO entry (entry_id, tenant, source, kind, id, assignee, revision, plan, intent, reason, directory, mailbox,
-                   content, content_hash, owed, due_at, published_at)
+                   content, content_hash, owed, due_at, published_at, since, calendar, assigner, notice)
 SELECT * FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::text[],
     $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::bytea[], $15::boolean[], $16::timestamptz[],
-    $17::timestamptz[]
+    $17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[], $21::text[]
 ) ORDER BY 1
 ON CONFLICT (entry_id) DO UPDATE SET
     revision = excluded.revision, plan = excluded.plan, intent = excluded.intent, reason = excluded.reason,
     directory = excluded.directory, mailbox = excluded.mailbox, content = excluded.content,
     content_hash = excluded.content_hash, owed = excluded.owed, due_at = excluded.due_at,
-    published_at = excluded.published_at, attempts = 0, last_error = NULL, changed_at = now()
+    published_at = excluded.published_at, since = excluded.since, calendar = excluded.calendar,
+    assigner = excluded.assigner, notice = excluded.notice, refusal = NULL, attempts = 0, last_error = NULL,
+    changed_at = now()
 """
 
 # A write leaves its trace before it happens: whoever finds `in_doubt` later asks the calendar first, and whoever finds
@@ -53,21 +55,23 @@ WITH locked AS (
     SET in_doubt = l.event_id IS NULL, applied_hash = NULL, write_version = e.write_version + 1,
         doubted_at = CASE WHEN l.event_id IS NULL THEN now() END,
         applied_directory = CASE WHEN l.event_id IS NULL THEN l.directory ELSE l.applied_directory END,
-        applied_mailbox = CASE WHEN l.event_id IS NULL THEN l.mailbox ELSE l.applied_mailbox END
+        applied_mailbox = CASE WHEN l.event_id IS NULL THEN l.mailbox ELSE l.applied_mailbox END,
+        applied_calendar = CASE WHEN l.event_id IS NULL THEN l.calendar ELSE l.applied_calendar END
     FROM locked l
     WHERE e.entry_id = l.entry_id AND CASE
         -- In doubt already, it may be created again, and from now on that create may be the one in doubt.
         WHEN l.in_doubt THEN
-            l.intent = 'present' AND (l.applied_directory, l.applied_mailbox) = (l.directory, l.mailbox)
+            l.intent = 'present' AND (l.applied_directory, l.applied_mailbox, coalesce(l.applied_calendar, ''))
+                                   = (l.directory, l.mailbox, coalesce(l.calendar, ''))
         WHEN l.event_id IS NULL THEN l.intent = 'present'
         WHEN l.applied_hash IS NULL OR l.intent = 'hold' THEN false
-        ELSE (l.intent, l.applied_directory, l.applied_mailbox, l.applied_hash)
-             IS DISTINCT FROM ('present', l.directory, l.mailbox, l.content_hash)
+        ELSE (l.intent, l.applied_directory, l.applied_mailbox, l.applied_calendar, l.applied_hash)
+             IS DISTINCT FROM ('present', l.directory, l.mailbox, l.calendar, l.content_hash)
     END
     RETURNING e.entry_id, e.write_version
 )
 SELECT {_COLUMNS}, coalesce(m.write_version, e.write_version) AS write_version, e.attempts, e.published_at,
-    e.doubted_at
+    e.doubted_at, e.refusal, e.access_asked_at
 FROM locked e LEFT JOIN marked m USING (entry_id)
 """  # noqa: S608
 
@@ -77,18 +81,23 @@ WITH locked AS (
 ), results AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::text[],
-        $9::integer[], $10::boolean[], $11::boolean[], $12::integer[], $13::text[], $14::timestamptz[]
+        $9::integer[], $10::boolean[], $11::boolean[], $12::integer[], $13::text[], $14::timestamptz[],
+        $15::text[], $16::text[], $17::text[]
     ) AS r (entry_id, write_version, plan, directory, mailbox, hash, event_id, etag, generation, in_doubt, settled,
-            attempts, last_error, due_at)
+            attempts, last_error, due_at, calendar, applied_grant, refusal)
 )
 UPDATE entry e SET
     applied_plan = CASE WHEN r.settled THEN r.plan ELSE e.applied_plan END,
     -- A create that was marked and not sent leaves the place that the mark named: somebody can still be woken there.
     applied_directory = coalesce(r.directory, e.applied_directory),
-    applied_mailbox = coalesce(r.mailbox, e.applied_mailbox), applied_hash = r.hash, event_id = r.event_id,
+    applied_mailbox = coalesce(r.mailbox, e.applied_mailbox),
+    applied_calendar = CASE WHEN r.mailbox IS NULL THEN e.applied_calendar ELSE r.calendar END,
+    applied_hash = r.hash, event_id = r.event_id, applied_grant = r.applied_grant,
+    applied_at = CASE WHEN r.settled THEN now() ELSE e.applied_at END,
     etag = r.etag, generation = r.generation, in_doubt = r.in_doubt, write_version = e.write_version + 1,
     attempts = CASE WHEN e.plan = r.plan THEN r.attempts ELSE e.attempts END,
     last_error = CASE WHEN e.plan = r.plan THEN r.last_error ELSE e.last_error END,
+    refusal = CASE WHEN e.plan = r.plan THEN r.refusal ELSE e.refusal END,
     owed = e.owed AND NOT (r.settled AND e.plan = r.plan),
     -- A plan made while this work was under way is still to be done.
     due_at = CASE WHEN e.plan <> r.plan THEN now() ELSE r.due_at END
@@ -106,9 +115,32 @@ UPDATE entry e SET
     applied_hash = NULL, etag = NULL, in_doubt = e.in_doubt OR e.event_id IS NULL,
     applied_directory = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.directory ELSE e.applied_directory END,
     applied_mailbox = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.mailbox ELSE e.applied_mailbox END,
+    applied_calendar = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.calendar ELSE e.applied_calendar END,
     doubted_at = now(), write_version = e.write_version + 1, due_at = now()
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS d (entry_id, directory, mailbox) JOIN locked USING (entry_id)
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS d (entry_id, directory, mailbox, calendar)
+JOIN locked USING (entry_id)
 WHERE e.entry_id = d.entry_id
+"""
+
+# What ended the plan no longer holds: the entry is planned once more as it was, and owes an outcome again. Only a
+# refused plan that is still the newest; a plan that ingest made meanwhile needs no help.
+_REOPEN = """
+WITH locked AS (
+    SELECT e.entry_id FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
+)
+UPDATE entry e SET plan = e.plan + 1, owed = true, refusal = NULL, attempts = 0, last_error = NULL, due_at = now(),
+                   changed_at = now()
+FROM unnest($1::uuid[], $2::bigint[]) AS r (entry_id, plan) JOIN locked USING (entry_id)
+WHERE e.entry_id = r.entry_id AND e.plan = r.plan AND e.refusal IS NOT NULL AND NOT e.owed
+"""
+
+_ASK_ACCESS = """
+UPDATE entry e SET access_asked_at = now(), due_at = now()
+WHERE e.tenant = $1 AND e.refusal IS NOT NULL AND ($2::text IS NULL OR e.assignee = $2)
+  AND ($3::text IS NULL OR EXISTS (
+    SELECT FROM item i
+    WHERE (i.tenant, i.source, i.kind, i.id) = (e.tenant, e.source, e.kind, e.id) AND i.owner = $3
+  ))
 """
 
 _POSTPONE = """
@@ -128,8 +160,8 @@ RETURNING e.entry_id, e.tenant, e.directory, e.mailbox, e.applied_directory, e.a
           e.in_doubt
 """
 
-_PUT_WIDTH = 17
-_RECORD_WIDTH = 14
+_PUT_WIDTH = 21
+_RECORD_WIDTH = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +183,10 @@ class Loaded:
     published_at: datetime | None
     doubted_at: datetime | None
     """When a create was last about to be sent whose fate is not known."""
+    refusal: Reason | None = None
+    """Why a writer refused the newest plan; None if none did."""
+    access_asked_at: datetime | None = None
+    """What was read before about who may edit the calendar does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +201,7 @@ class Result:
     attempts: int
     last_error: Reason | None
     due_at: datetime | None
+    refusal: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +241,15 @@ async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[L
     """
     rows = await connection.fetch(_LOAD_FOR_WORK, entry_ids)
     return [
-        Loaded(_entry(row), row["write_version"], row["attempts"], row["published_at"], row["doubted_at"])
+        Loaded(
+            _entry(row),
+            row["write_version"],
+            row["attempts"],
+            row["published_at"],
+            row["doubted_at"],
+            Reason(row["refusal"]) if row["refusal"] is not None else None,
+            row["access_asked_at"],
+        )
         for row in rows
     ]
 
@@ -219,6 +264,17 @@ async def record(connection: Connection, results: list[Result]) -> dict[UUID, bo
     return {row["entry_id"]: row["current"] for row in recorded}
 
 
+async def reopen(connection: Connection, refused: list[tuple[UUID, int]]) -> None:
+    """Give entries whose refusal no longer holds, each with the plan that was refused, a new plan of the same."""
+    if refused:
+        await connection.execute(_REOPEN, [entry_id for entry_id, _ in refused], [plan for _, plan in refused])
+
+
+async def ask_access(pool: asyncpg.Pool, tenant: str, *, assignee: str | None, owner: str | None) -> None:
+    """Have refused entries looked at at once, believing nothing that was read before now; None means any."""
+    await pool.execute(_ASK_ACCESS, tenant, assignee, owner)
+
+
 async def disturb(connection: Connection, written: list[tuple[UUID, Place]]) -> None:
     """Note that a writer whose result no longer counts has written in these places: what is known of them is void."""
     if written:
@@ -227,6 +283,7 @@ async def disturb(connection: Connection, written: list[tuple[UUID, Place]]) -> 
             [entry_id for entry_id, _ in written],
             [place.directory for _, place in written],
             [place.mailbox for _, place in written],
+            [place.calendar for _, place in written],
         )
 
 
@@ -256,25 +313,29 @@ def _entry(row: asyncpg.Record) -> Entry:
             plan=row["plan"],
             intent=Intent(row["intent"]),
             reason=Reason(row["reason"]),
-            place=_place(row["directory"], row["mailbox"]),
+            place=_place(row["directory"], row["mailbox"], row["calendar"]),
             content=row["content"].encode() if row["content"] is not None else None,
             content_hash=row["content_hash"],
+            assigner=row["assigner"],
+            notice=row["notice"],
         ),
         applied=Applied(
             plan=row["applied_plan"],
-            place=_place(row["applied_directory"], row["applied_mailbox"]),
+            place=_place(row["applied_directory"], row["applied_mailbox"], row["applied_calendar"]),
             content_hash=row["applied_hash"],
             event_id=row["event_id"],
             etag=row["etag"],
             generation=row["generation"],
             in_doubt=row["in_doubt"],
+            grant=row["applied_grant"],
         ),
         owed=row["owed"],
+        since=row["since"],
     )
 
 
-def _place(directory: str | None, mailbox: str | None) -> Place | None:
-    return Place(directory, mailbox) if directory is not None and mailbox is not None else None
+def _place(directory: str | None, mailbox: str | None, calendar: str | None = None) -> Place | None:
+    return Place(directory, mailbox, calendar) if directory is not None and mailbox is not None else None
 
 
 def _target(row: asyncpg.Record) -> Place | None:
@@ -305,6 +366,10 @@ def _desired_row(planned: Planned) -> tuple[object, ...]:
         entry.owed,
         planned.due_at,
         planned.published_at,
+        entry.since,
+        desired.place.calendar if desired.place else None,
+        desired.assigner,
+        desired.notice,
     )
 
 
@@ -325,6 +390,9 @@ def _result_row(result: Result) -> tuple[object, ...]:
         result.attempts,
         result.last_error.value if result.last_error else None,
         result.due_at,
+        applied.place.calendar if applied.place else None,
+        applied.grant,
+        result.refusal.value if result.refusal else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from calbus.entry import ItemKey
 from calbus.store.connection import Connection
@@ -18,22 +19,28 @@ ORDER BY i.tenant, i.source, i.kind, i.id
 FOR UPDATE OF i
 """
 
-_INSERT = """
-INSERT INTO item (tenant, source, kind, id, revision, content_hash, project, body)
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::jsonb[]
-) ORDER BY 1, 2, 3, 4
-ON CONFLICT DO NOTHING
-"""
+REVISIONS_KEPT_MAX = 10
 
-_UPDATE = """
-UPDATE item i SET revision = n.revision, content_hash = n.content_hash, project = n.project, body = n.body,
-                  received_at = now()
-FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::jsonb[]
-) AS n (tenant, source, kind, id, revision, content_hash, project, body)
+_ROWS = """unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::text[], $9::jsonb[],
+    $10::timestamptz[]
+) AS n (tenant, source, kind, id, revision, content_hash, project, owner, body, published_at)"""
+
+_INSERT = f"""
+INSERT INTO item (tenant, source, kind, id, revision, content_hash, project, owner, body, revisions, revised_at)
+SELECT tenant, source, kind, id, revision, content_hash, project, owner, body, ARRAY[revision], ARRAY[published_at]
+FROM {_ROWS} ORDER BY 1, 2, 3, 4
+ON CONFLICT DO NOTHING
+"""  # noqa: S608
+
+_UPDATE = f"""
+UPDATE item i SET revision = n.revision, content_hash = n.content_hash, project = n.project, owner = n.owner,
+                  body = n.body, received_at = now(),
+                  revisions = (n.revision || i.revisions)[1:{REVISIONS_KEPT_MAX}],
+                  revised_at = (n.published_at || i.revised_at)[1:{REVISIONS_KEPT_MAX}]
+FROM {_ROWS}
 WHERE i.tenant = n.tenant AND i.source = n.source AND i.kind = n.kind AND i.id = n.id
-"""
+"""  # noqa: S608
 
 
 class RacedError(Exception):
@@ -42,11 +49,12 @@ class RacedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item as it stands; `item` is None if it was deleted."""
+    """An item as it stands; `item` is None if it was deleted. `published_at` is that of a revision to be stored."""
 
     revision: int
     content_hash: bytes
     item: ItemUpserted | None
+    published_at: datetime | None = None
 
 
 async def lock(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
@@ -83,7 +91,9 @@ def _rows(items: dict[ItemKey, StoredItem]) -> tuple[list[object], ...]:
         [item.revision for item in stored],
         [item.content_hash for item in stored],
         [item.item.project if item.item else None for item in stored],
+        [item.item.owner if item.item else None for item in stored],
         [item.item.model_dump_json() if item.item else None for item in stored],
+        [item.published_at for item in stored],
     )
 
 

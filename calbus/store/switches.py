@@ -1,17 +1,22 @@
 """The setting table: what administrators and users set, and the re-plans that a change of it asks for."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from calbus.revisions import Verdict, judge
 from calbus.store.connection import Connection
 from schemas.items import Kind
-from schemas.switches import AccountSettings, ProjectSettings, Scope, SettingsEvent, TenantSettings
+from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, Scope, SettingsEvent, TenantSettings
 
-_MODELS: dict[str, type[SettingsEvent]] = {
-    Scope.TENANT: TenantSettings,
-    Scope.PROJECT: ProjectSettings,
-    Scope.ACCOUNT: AccountSettings,
+# An account's body is told by its required fields from that of one that was unlinked.
+_MODELS: dict[str, TypeAdapter[Any]] = {
+    Scope.TENANT: TypeAdapter(TenantSettings),
+    Scope.PROJECT: TypeAdapter(ProjectSettings),
+    Scope.ACCOUNT: TypeAdapter(AccountSettings | AccountUnlinked),
 }
 
 # Planning holds the shared lock from reading the settings to its commit, a change of settings the exclusive one.
@@ -39,6 +44,21 @@ _REMOVE = """
 UPDATE setting SET body = NULL, changed_at = now()
 WHERE scope = $1 AND tenant = $2 AND name = $3 AND body IS NOT NULL
 RETURNING true
+"""
+
+_ACTIVATE = """
+INSERT INTO activation (tenant, name, activated_at)
+SELECT a.tenant, a.name, $3 FROM setting a JOIN setting t ON t.tenant = a.tenant AND t.scope = 'tenant'
+WHERE a.tenant = $1 AND a.scope = 'account' AND ($2 = '' OR a.name = $2)
+  AND (a.body ->> 'allowed')::boolean AND (t.body ->> 'enabled')::boolean
+ON CONFLICT DO NOTHING
+"""
+
+_DEACTIVATE = "DELETE FROM activation WHERE tenant = $1 AND ($2 = '' OR name = $2)"
+
+_ACTIVATED = """
+SELECT a.tenant, a.name, a.activated_at FROM activation a
+JOIN unnest($1::text[], $2::text[]) AS k (tenant, name) ON a.tenant = k.tenant AND a.name = k.name
 """
 
 _REQUEST_REPLAN = """
@@ -69,8 +89,13 @@ _TOUCHED = {
         ORDER BY source, kind, id LIMIT $6
     """,
     Scope.ACCOUNT: """
-        SELECT DISTINCT source, kind, id FROM entry
-        WHERE tenant = $1 AND assignee = $2 AND (source, kind, id) > ($3, $4, $5)
+        (SELECT source, kind, id FROM entry
+         WHERE tenant = $1 AND assignee = $2 AND (source, kind, id) > ($3, $4, $5)
+         ORDER BY source, kind, id LIMIT $6)
+        UNION
+        (SELECT source, kind, id FROM item
+         WHERE tenant = $1 AND owner = $2 AND (source, kind, id) > ($3, $4, $5)
+         ORDER BY source, kind, id LIMIT $6)
         ORDER BY source, kind, id LIMIT $6
     """,
 }
@@ -94,7 +119,13 @@ class Replan:
     after: tuple[str, str, str]
 
 
-Settings = dict[SettingKey, SettingsEvent]
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings that planning asked for, as far as there are any."""
+
+    events: dict[SettingKey, SettingsEvent] = field(default_factory=dict)
+    activated_at: dict[SettingKey, datetime] = field(default_factory=dict)
+    """Of accounts: the beginning of what is written."""
 
 
 def key_of(settings: SettingsEvent) -> SettingKey:
@@ -102,7 +133,7 @@ def key_of(settings: SettingsEvent) -> SettingKey:
     match settings:
         case ProjectSettings():
             name = settings.project
-        case AccountSettings():
+        case AccountSettings() | AccountUnlinked():
             name = settings.user
         case _:
             name = ""
@@ -115,7 +146,7 @@ async def lock_for_planning(connection: Connection, tenants: Iterable[str]) -> N
 
 
 async def fetch(connection: Connection, keys: Iterable[SettingKey]) -> Settings:
-    """Those of the settings that there are."""
+    """Those of the settings that there are, and when the accounts among them were activated."""
     wanted = sorted(set(keys))
     rows = await connection.fetch(
         _FETCH,
@@ -123,15 +154,19 @@ async def fetch(connection: Connection, keys: Iterable[SettingKey]) -> Settings:
         [key.scope.value for key in wanted],
         [key.name for key in wanted],
     )
-    return {
-        SettingKey(row["tenant"], Scope(row["scope"]), row["name"]): _MODELS[row["scope"]].model_validate_json(
-            row["body"]
-        )
+    events = {
+        SettingKey(row["tenant"], Scope(row["scope"]), row["name"]): _MODELS[row["scope"]].validate_json(row["body"])
         for row in rows
     }
+    accounts = [key for key in wanted if key.scope is Scope.ACCOUNT]
+    activations = await connection.fetch(_ACTIVATED, [key.tenant for key in accounts], [key.name for key in accounts])
+    activated_at = {SettingKey(row["tenant"], Scope.ACCOUNT, row["name"]): row["activated_at"] for row in activations}
+    return Settings(events, activated_at)
 
 
-async def change(connection: Connection, key: SettingKey, settings: SettingsEvent | None) -> Verdict:
+async def change(
+    connection: Connection, key: SettingKey, settings: SettingsEvent | None, published_at: datetime
+) -> Verdict:
     """Store a setting, or take it away (None), and ask for the re-plan of what it touches.
 
     Needs a transaction of the caller's. A setting that was taken away comes back with any revision.
@@ -144,11 +179,17 @@ async def change(connection: Connection, key: SettingKey, settings: SettingsEven
     else:
         known = await connection.fetchrow(_LOOK, *row)
         if known is not None and known["body"] is not None:
-            stored = _MODELS[key.scope].model_validate_json(known["body"])
+            stored = _MODELS[key.scope].validate_json(known["body"])
             verdict = judge(known["revision"], settings.revision, same=stored == settings)
             if verdict is not Verdict.ACCEPTED:
                 return verdict
         await connection.execute(_PUT, *row, settings.revision, settings.model_dump_json())
+    if key.scope is not Scope.PROJECT:
+        ended = settings is None or isinstance(settings, AccountUnlinked)
+        if ended:
+            await connection.execute(_DEACTIVATE, key.tenant, key.name)
+        else:
+            await connection.execute(_ACTIVATE, key.tenant, key.name, published_at)
     await connection.execute(_REQUEST_REPLAN, key.tenant, key.scope.value, key.name)
     return Verdict.ACCEPTED
 

@@ -28,12 +28,12 @@ from schemas.events import Topic
 from schemas.fields import Identifier
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemUpserted
 from schemas.reasons import Reason
-from schemas.results import Outcome
+from schemas.results import AccessRecheckRequested, Outcome, RemovalsConfirmed
 from schemas.switches import Scope, SettingsEvent, settings_key
 from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in
 
 GROUP = "ingest"
-INPUT = (Topic.ACTIONS, Topic.CONTACTS, Topic.SETTINGS)
+INPUT = (Topic.ACTIONS, Topic.CONTACTS, Topic.SETTINGS, Topic.REQUESTS)
 
 _IDENTIFIER = TypeAdapter(Identifier)
 
@@ -45,6 +45,7 @@ Change = tuple[ConsumerRecord, switches.SettingKey, SettingsEvent | None]
 class _Batch:
     items: list[tuple[ConsumerRecord, Arrival]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    requests: list[tuple[ConsumerRecord, AccessRecheckRequested | RemovalsConfirmed]] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
@@ -81,6 +82,9 @@ class Handler:
             for (record, _, settings), verdict in zip(batch.changes, verdicts, strict=True):
                 self._judge(record, verdict, settings.revision if settings else 0, batch)
         wakeups, outcomes = await self._take_in(batch)
+        for record, request in batch.requests:
+            await self._postgres.insist(lambda request=request: self._answer(request))  # type: ignore[misc]
+            self._count(record, Verdict.ACCEPTED)
         await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
         return outcomes
 
@@ -106,6 +110,9 @@ class Handler:
         if isinstance(data, ActionUpserted | ActionDeleted | ContactUpserted | ContactDeleted):
             batch.items.append((record, Arrival(data, _published_at(record))))
             return
+        if isinstance(data, AccessRecheckRequested | RemovalsConfirmed):
+            batch.requests.append((record, data))
+            return
         assert isinstance(data, SettingsEvent)
         expected = settings_key(data)
         if record.key != expected.encode():
@@ -114,7 +121,18 @@ class Handler:
 
     async def _change_settings(self, changes: list[Change]) -> list[Verdict]:
         async with self._pool.acquire() as connection, connection.transaction():
-            return [await switches.change(connection, key, settings) for _, key, settings in changes]
+            return [
+                await switches.change(connection, key, settings, _published_at(record))
+                for record, key, settings in changes
+            ]
+
+    async def _answer(self, request: AccessRecheckRequested | RemovalsConfirmed) -> None:
+        """Do what is asked, by letting the sweeper find it due."""
+        match request:
+            case AccessRecheckRequested():
+                await entries.ask_access(self._pool, request.tenant, assignee=request.assignee, owner=request.owner)
+            case RemovalsConfirmed():
+                log.info("no removals are parked", tenant=request.tenant)
 
     async def _take_in(self, batch: _Batch) -> tuple[list[Due], int]:
         """Plan the items; a message that the database refuses is found by halving and becomes a dead letter."""

@@ -25,8 +25,8 @@ from calbus.store.switches import SettingKey, Settings
 from schemas.items import ActionUpserted, ContactUpserted, ItemEvent, ItemUpserted
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
-from schemas.switches import AccountSettings, ProjectSettings, Scope, TenantSettings
-from services.ingest.planner import Decision, Switches, decide
+from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, Scope, TenantSettings
+from services.ingest.planner import Decision, Standing, Switches, decide
 
 # A writer that got the wake-up has long been at work by then; for one that did not, the sweeper sends another. Much
 # shorter, and a backlog would fill up with repeated wake-ups.
@@ -67,7 +67,8 @@ def settings_needed(
     needed.update(SettingKey(entry.item.tenant, Scope.ACCOUNT, entry.assignee) for entry in entries)
     for key, items in versions.items():
         for item in items:
-            needed.update(SettingKey(key.tenant, Scope.ACCOUNT, user) for user in item.assignees)
+            users = item.assignees if item.owner is None else (*item.assignees, item.owner)
+            needed.update(SettingKey(key.tenant, Scope.ACCOUNT, user) for user in users)
             if item.project is not None:
                 needed.add(SettingKey(key.tenant, Scope.PROJECT, item.project))
     return needed
@@ -87,7 +88,7 @@ def take_in(
     for arrival in arrivals:
         key = key_of(arrival.event)
         item = arrival.event if isinstance(arrival.event, ActionUpserted | ContactUpserted) else None
-        incoming = StoredItem(arrival.event.revision, _hash(arrival.event), item)
+        incoming = StoredItem(arrival.event.revision, _hash(arrival.event), item, arrival.published_at)
         before = known.get(key)
         verdict = Verdict.ACCEPTED
         if before is not None:
@@ -96,7 +97,8 @@ def take_in(
         intake.verdicts.append(verdict)
         if verdict is Verdict.ACCEPTED:
             known[key] = intake.items[key] = incoming
-            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, arrival.published_at)
+            since = _since(arrival, first=before is None)
+            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, since)
         elif verdict is Verdict.DUPLICATE:
             intake.unsettled += [entry for entry in by_item.get(key, {}).values() if entry.owed]
     return intake
@@ -129,13 +131,14 @@ def _plan_item(
     entries: dict[str, Entry],
     settings: Settings,
     now: datetime,
-    published_at: datetime | None,
+    since: datetime | None,
 ) -> None:
-    """Plan every assignee's entry; `published_at` is None when a setting, not a message, is the cause."""
-    new_revision = published_at is not None
+    """Plan every assignee's entry; `since`, for new assignees, is None when a setting, not a message, is the cause."""
+    new_revision = since is not None
     for assignee in _concerned(stored, entries, new_revision=new_revision):
         before = entries.get(assignee)
-        decision = decide(stored.item, assignee, _switches(key, stored, assignee, settings))
+        standing = Standing(before.since, before.applied.may_exist) if before else Standing(since)
+        decision = decide(stored.item, assignee, _switches(key, stored, assignee, settings), standing)
         desired = _desired(before, decision, stored.revision)
         if before is not None and not new_revision and (_same(before.desired, desired) or _left(before, desired)):
             continue
@@ -149,13 +152,20 @@ def _plan_item(
             desired=desired,
             applied=before.applied if before else Applied(),
             owed=_needs_writer(desired, before.applied if before else None),
+            since=standing.since,
         )
         if not entry.owed:
             ending = ending_without_writing(desired.reason)
             intake.outcomes.append(outcome(entry, ending, desired.reason, now))
         entries[assignee] = entry
         due_at = now + WAKEUP_GRACE if entry.owed else None
-        intake.planned[key, assignee] = Planned(entry, due_at, published_at)
+        intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at)
+
+
+def _since(arrival: Arrival, *, first: bool) -> datetime:
+    """Since when the item is the assignees' whom this revision adds: with its first, since it was made."""
+    made_at = getattr(arrival.event, "created_at", None)
+    return min(made_at, arrival.published_at) if first and made_at is not None else arrival.published_at
 
 
 def _concerned(stored: StoredItem, entries: dict[str, Entry], *, new_revision: bool) -> list[str]:
@@ -171,13 +181,25 @@ def _concerned(stored: StoredItem, entries: dict[str, Entry], *, new_revision: b
 
 def _switches(key: ItemKey, stored: StoredItem, assignee: str, settings: Settings) -> Switches:
     project = stored.item.project if stored.item is not None else None
-    tenant_settings = settings.get(SettingKey(key.tenant, Scope.TENANT, ""))
-    project_settings = settings.get(SettingKey(key.tenant, Scope.PROJECT, project)) if project else None
-    account_settings = settings.get(SettingKey(key.tenant, Scope.ACCOUNT, assignee))
+    tenant_settings = settings.events.get(SettingKey(key.tenant, Scope.TENANT, ""))
+    project_settings = settings.events.get(SettingKey(key.tenant, Scope.PROJECT, project)) if project else None
+    account_key = SettingKey(key.tenant, Scope.ACCOUNT, assignee)
+    owner = stored.item.owner if stored.item is not None else None
     assert tenant_settings is None or isinstance(tenant_settings, TenantSettings)
     assert project_settings is None or isinstance(project_settings, ProjectSettings)
-    assert account_settings is None or isinstance(account_settings, AccountSettings)
-    return Switches(tenant_settings, project_settings, account_settings)
+    return Switches(
+        tenant_settings,
+        project_settings,
+        _account(settings, account_key),
+        _account(settings, SettingKey(key.tenant, Scope.ACCOUNT, owner)) if owner is not None else None,
+        settings.activated_at.get(account_key),
+    )
+
+
+def _account(settings: Settings, key: SettingKey) -> AccountSettings | AccountUnlinked | None:
+    account = settings.events.get(key)
+    assert account is None or isinstance(account, AccountSettings | AccountUnlinked)
+    return account
 
 
 def _desired(before: Entry | None, decision: Decision, revision: int) -> Desired:
@@ -190,6 +212,8 @@ def _desired(before: Entry | None, decision: Decision, revision: int) -> Desired
         place=decision.place,
         content=content,
         content_hash=content_hash_of(content) if content else None,
+        assigner=decision.assigner,
+        notice=decision.notice,
     )
 
 

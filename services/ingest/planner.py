@@ -4,11 +4,21 @@ Pure. The order of the questions is the order in which a person would want to he
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from calbus.entry import Content, Intent, Place
 from schemas.items import ItemUpserted
 from schemas.reasons import Reason
-from schemas.switches import AccountSettings, ProjectSettings, TenantSettings
+from schemas.switches import (
+    AccountSettings,
+    AccountUnlinked,
+    Assigning,
+    Backfill,
+    Leftovers,
+    ProjectSettings,
+    TenantSettings,
+)
 from services.ingest.content import content_of
 
 
@@ -18,7 +28,19 @@ class Switches:
 
     tenant: TenantSettings | None
     project: ProjectSettings | None
-    account: AccountSettings | None
+    account: AccountSettings | AccountUnlinked | None
+    owner: AccountSettings | AccountUnlinked | None = None
+    """The account of the item's owner."""
+    activated_at: datetime | None = None
+    """When the assignee's account was activated; None leaves nothing out for its age."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of the entry itself: since when the item is this assignee's, and whether an event may stand."""
+
+    since: datetime | None = None
+    may_exist: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +51,29 @@ class Decision:
     reason: Reason
     place: Place | None = None
     content: Content | None = None
+    assigner: str | None = None
+    """The mailbox whose owner must have edit access; None if nobody has to be asked."""
+    notice: str = ""
+    """What else upstream should hear."""
 
 
-def decide(item: ItemUpserted | None, assignee: str, switches: Switches) -> Decision:
+_NEW = Standing()
+
+
+def decide(item: ItemUpserted | None, assignee: str, switches: Switches, standing: Standing = _NEW) -> Decision:
     """Plan one entry; `item` is None if it was deleted.
 
     While a switch is off, nothing is written and nothing removed: off is off. An item that leaves a calendar for a
     reason of its own is removed from it as soon as the switches allow.
     """
     off = _switched_off(switches)
+    away = Intent.HOLD if off is not None and not _to_be_cleared(off, switches) else Intent.ABSENT
     if item is None:
-        return Decision(Intent.HOLD if off else Intent.ABSENT, Reason.DELETED)
+        return Decision(away, Reason.DELETED)
     if assignee not in item.assignees:
-        return Decision(Intent.HOLD if off else Intent.ABSENT, Reason.UNASSIGNED)
+        return Decision(away, Reason.UNASSIGNED)
     if off is not None:
-        return Decision(Intent.HOLD, off)
+        return Decision(away, off)
     if item.start is None:
         return Decision(Intent.ABSENT, Reason.NO_START)
     unwanted = _project_unwanted(item, switches)
@@ -53,13 +83,28 @@ def decide(item: ItemUpserted | None, assignee: str, switches: Switches) -> Deci
         return Decision(Intent.HOLD, Reason.RECURRENCE_NOT_SUPPORTED)
     tenant, account = switches.tenant, switches.account
     assert tenant is not None
-    assert account is not None
-    return Decision(
-        Intent.PRESENT,
-        Reason.WRITTEN,
-        Place(tenant.directory, account.mailbox),
-        content_of(item, item.start, tenant, switches.project),
-    )
+    assert isinstance(account, AccountSettings)
+    content = content_of(item, item.start, tenant, switches.project)
+    if _too_old(content, tenant.backfill, switches.activated_at, standing):
+        return Decision(Intent.ABSENT, Reason.BEFORE_ACTIVATION)
+    assigner = None
+    if item.owner not in (None, assignee) and tenant.assigning is Assigning.EDIT_ACCESS:
+        if not isinstance(switches.owner, AccountSettings):
+            return Decision(Intent.HOLD, Reason.OWNER_HAS_NO_ACCOUNT)
+        if switches.owner.mailbox.casefold() != account.mailbox.casefold():
+            assigner = switches.owner.mailbox
+    place = Place(tenant.directory, account.mailbox, account.calendar)
+    return Decision(Intent.PRESENT, Reason.WRITTEN, place, content, assigner)
+
+
+def _too_old(content: Content, backfill: Backfill, activated_at: datetime | None, standing: Standing) -> bool:
+    """Whether the cut-off leaves the item out: what stands already is kept up, whatever its age."""
+    if backfill is Backfill.ALL or standing.may_exist or activated_at is None or standing.since is None:
+        return False
+    if standing.since >= activated_at:
+        return False
+    end = content.end.replace(tzinfo=ZoneInfo(content.time_zone)).astimezone(UTC)
+    return backfill is Backfill.NONE or end <= activated_at
 
 
 def _switched_off(switches: Switches) -> Reason | None:
@@ -68,6 +113,8 @@ def _switched_off(switches: Switches) -> Reason | None:
         return Reason.TENANT_NOT_ENABLED
     if account is None:
         return Reason.NO_ACCOUNT
+    if isinstance(account, AccountUnlinked):
+        return Reason.ACCOUNT_UNLINKED
     if not account.allowed:
         return Reason.ACCOUNT_NOT_ALLOWED
     if account.blocked:
@@ -77,12 +124,20 @@ def _switched_off(switches: Switches) -> Reason | None:
     return None
 
 
+def _to_be_cleared(off: Reason, switches: Switches) -> bool:
+    """Whether whoever unlinked the account wants its entries gone."""
+    account = switches.account
+    return (
+        off is Reason.ACCOUNT_UNLINKED and isinstance(account, AccountUnlinked) and account.entries is Leftovers.REMOVE
+    )
+
+
 def _project_unwanted(item: ItemUpserted, switches: Switches) -> Reason | None:
     if item.project is None:
         return None
     if switches.project is None or not switches.project.enabled:
         return Reason.PROJECT_NOT_ENABLED
-    selected = switches.account.projects if switches.account else None
+    selected = switches.account.projects if isinstance(switches.account, AccountSettings) else None
     if selected is not None and item.project not in selected:
         return Reason.PROJECT_NOT_SELECTED
     return None

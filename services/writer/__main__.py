@@ -57,7 +57,15 @@ async def serve(settings: WriterSettings) -> None:
         dispatcher = Dispatcher(
             lanes,
             rests,
-            Handler(pool, graph, _policy(settings), rests, doubt_s=settings.writer_doubt_s, postgres=database),
+            Handler(
+                pool,
+                graph,
+                _policy(settings),
+                rests,
+                doubt_s=settings.writer_doubt_s,
+                recheck_s=settings.writer_refusal_recheck_s,
+                postgres=database,
+            ),
             max_calls=settings.writer_max_calls,
             postpone=postpone,
             send_elsewhere=send_elsewhere,

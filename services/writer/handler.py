@@ -4,6 +4,7 @@ The decisions stand in reconciler.py and retries.py; here is the order of effect
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -22,6 +23,7 @@ from calbus.store.entries import Due, Loaded, Result
 from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
+from services.writer.gates import Gate, Passage
 from services.writer.lanes import Job
 from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import GiveUp, RetryPolicy, decide_retry
@@ -61,6 +63,9 @@ class _Work:
     repeat: Fault | None = None
     fault: Fault | None = None
     failed: Reason | None = None
+    refusal: Reason | None = None
+    # The refusal of an earlier look no longer holds: the plan is opened anew before anything is written.
+    reopens: bool = False
     retry_after_s: float | None = None
     over: bool = False
 
@@ -85,14 +90,18 @@ class Handler:
         policy: RetryPolicy,
         rests: Rests,
         *,
+        gates: Sequence[Gate] = (),
         doubt_s: float,
+        recheck_s: float,
         postgres: Dependency,
     ) -> None:
         self._pool = pool
         self._graph = graph
         self._policy = policy
         self._rests = rests
+        self._gates = gates
         self._doubt_s = doubt_s
+        self._recheck_s = recheck_s
         self._postgres = postgres
 
     async def handle(self, jobs: list[Job]) -> list[Report]:
@@ -123,7 +132,7 @@ class Handler:
                 if not work.over and (left_s := self._rests.left_s(work.job.lane)):
                     work.retry_after_s, work.over = left_s, True
             steps = [(work, next_step(work.entry)) for work in works if not work.over]
-            due = [(work, step) for work, step in steps if step is not Step.NOTHING]
+            due = await self._admitted([(work, step) for work, step in steps if step is not Step.NOTHING])
             if not due:
                 return
             responses = await self._send([(work, request_for(work.entry, step)) for work, step in due])
@@ -131,6 +140,26 @@ class Handler:
                 self._take_answer(work, step, response)
         for work in works:
             work.over = True
+
+    async def _admitted(self, due: list[tuple[_Work, Step]]) -> list[tuple[_Work, Step]]:
+        """Those that the gates let pass; only what writes the desired content has gates before it."""
+        writes = [work for work, step in due if step in (Step.CREATE, Step.UPDATE)]
+        await asyncio.gather(*(self._pass_gates(work) for work in writes))
+        return [(work, step) for work, step in due if not work.over]
+
+    async def _pass_gates(self, work: _Work) -> None:
+        for gate in self._gates:
+            passage: Passage = await gate.admit(work.loaded)
+            work.requests += passage.requests
+            if passage.fault is not None:
+                self._stop(work, Step.READ, passage.fault, reload=False)
+                return
+            if passage.refusal is not None:
+                work.refusal, work.over = passage.refusal, True
+                return
+        work.entry = replace(work.entry, applied=replace(work.entry.applied, grant=work.entry.desired.grant))
+        if work.loaded.refusal is not None:
+            work.reopens = work.over = True
 
     async def _send(self, requests: list[tuple[_Work, Request]]) -> list[Response]:
         """Pack what is many and healthy. What has failed before goes alone, lest it hang its neighbours."""
@@ -167,25 +196,28 @@ class Handler:
             if after.reload:
                 work.retry_after_s, work.over = 0.0, True
             return
-        work.fault, work.over = after.fault, True
+        self._stop(work, step, after.fault, reload=after.reload)
+
+    def _stop(self, work: _Work, step: Step, fault: Fault, *, reload: bool) -> None:
+        work.fault, work.over = fault, True
         attempts = work.loaded.attempts
         spread = _spread(work.entry.entry_id, attempts)
-        decision = decide_retry(after.fault, step, attempts, self._policy, spread=spread, reload=after.reload)
+        decision = decide_retry(fault, step, attempts, self._policy, spread=spread, reload=reload)
         if isinstance(decision, GiveUp):
             work.failed = decision.reason
             work.entry = replace(work.entry, applied=replace(work.entry.applied, in_doubt=False))
         else:
             work.retry_after_s = decision.after_s
-            if after.fault.reason is Reason.THROTTLED:
+            if fault.reason is Reason.THROTTLED:
                 self._rests.begin(work.job.lane, decision.after_s)
         log.info(
             "graph fault",
             entry_id=str(work.entry.entry_id),
             lane=work.job.lane,
             step=step,
-            reason=after.fault.reason,
-            code=after.fault.code,
-            request_id=after.fault.request_id,
+            reason=fault.reason,
+            code=fault.code,
+            request_id=fault.request_id,
             retry_after_s=work.retry_after_s,
         )
 
@@ -202,13 +234,15 @@ class Handler:
             return {}
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection, connection.transaction():
-            recorded = await entries.record(connection, [_result(work, now) for work in works])
+            recorded = await entries.record(connection, [self._result(work, now) for work in works])
             overtaken = [
                 (work.entry.entry_id, work.written_in)
                 for work in works
                 if work.entry.entry_id not in recorded and work.written_in is not None
             ]
             await entries.disturb(connection, overtaken)
+            reopened = [(work.entry.entry_id, work.entry.desired.plan) for work in works if work.reopens]
+            await entries.reopen(connection, reopened)
             outcomes = [
                 decided
                 for work in works
@@ -223,8 +257,31 @@ class Handler:
                 APPLY_SECONDS.observe((now - published_at).total_seconds())
         return recorded
 
+    def _result(self, work: _Work, now: datetime) -> Result:
+        settled = _settled(work)
+        faulted = work.fault is not None and not settled
+        due_at = None if settled else now + timedelta(seconds=work.retry_after_s or 0.0)
+        refusal = work.refusal if not work.reopens else work.loaded.refusal
+        if refusal is not None:
+            # Nobody tells us that a right was given: it is looked at again from time to time, not all at one moment.
+            wait_s = self._recheck_s * (1 - _spread(work.entry.entry_id, work.loaded.write_version) / 2)
+            due_at = now + timedelta(seconds=wait_s)
+        # A mailbox that asks us to slow down says nothing about the entry: that is no attempt.
+        counts = faulted and work.fault is not None and work.fault.reason is not Reason.THROTTLED
+        return Result(
+            entry_id=work.entry.entry_id,
+            write_version=work.loaded.write_version,
+            plan=work.entry.desired.plan,
+            applied=work.entry.applied,
+            settled=settled,
+            attempts=work.loaded.attempts + 1 if counts else 0 if settled else work.loaded.attempts,
+            last_error=work.fault.reason if work.fault else None,
+            due_at=due_at,
+            refusal=refusal,
+        )
+
     def _report(self, work: _Work, recorded: dict[UUID, bool]) -> Report:
-        if not recorded.get(work.entry.entry_id):
+        if work.reopens or not recorded.get(work.entry.entry_id):
             # Another writer recorded meanwhile, or a newer plan was made: look again.
             return Report(work.job, requests=work.requests, again=True)
         if _settled(work):
@@ -246,25 +303,9 @@ def _spread(entry_id: UUID, attempts: int) -> float:
 
 
 def _settled(work: _Work) -> bool:
-    return work.failed is not None or (work.fault is None and next_step(work.entry) is Step.NOTHING)
-
-
-def _result(work: _Work, now: datetime) -> Result:
-    settled = _settled(work)
-    faulted = work.fault is not None and not settled
-    due_at = None if settled else now + timedelta(seconds=work.retry_after_s or 0.0)
-    # A mailbox that asks us to slow down says nothing about the entry: that is no attempt.
-    counts = faulted and work.fault is not None and work.fault.reason is not Reason.THROTTLED
-    return Result(
-        entry_id=work.entry.entry_id,
-        write_version=work.loaded.write_version,
-        plan=work.entry.desired.plan,
-        applied=work.entry.applied,
-        settled=settled,
-        attempts=work.loaded.attempts + 1 if counts else 0 if settled else work.loaded.attempts,
-        last_error=work.fault.reason if work.fault else None,
-        due_at=due_at,
-    )
+    if work.failed is not None or work.refusal is not None:
+        return True
+    return not work.reopens and (work.fault is None and next_step(work.entry) is Step.NOTHING)
 
 
 def _outcome(work: _Work, now: datetime) -> Outcome | None:
@@ -272,6 +313,8 @@ def _outcome(work: _Work, now: datetime) -> Outcome | None:
     if not work.loaded.entry.owed or not _settled(work):
         return None
     desired = work.entry.desired
+    if work.refusal is not None:
+        return outcome(work.entry, Ending.REFUSED, work.refusal, now)
     if work.failed is not None:
         return outcome(work.entry, Ending.FAILED, work.failed, now)
     if desired.intent is Intent.PRESENT:

@@ -37,7 +37,7 @@ def next_step(entry: Entry) -> Step:
         return Step.FIND
     if applied.event_id is None:
         return Step.CREATE if desired.intent is Intent.PRESENT else Step.NOTHING
-    leaves = desired.intent is Intent.ABSENT or not _same_mailbox(applied.place, desired.place)
+    leaves = desired.intent is Intent.ABSENT or not _same_place(applied.place, desired.place)
     if not leaves and applied.content_hash == desired.content_hash:
         return Step.NOTHING
     if applied.etag is None:
@@ -149,7 +149,7 @@ def _done(entry: Entry, step: Step, body: Any, circumstances: Circumstances) -> 
             if circumstances.repeat is not None:
                 # The transaction id was used up before we looked, and no event of ours is there: somebody deleted it.
                 return Advance(replace(entry, applied=_gone(applied)), circumstances.repeat, reload=True)
-            if entry.desired.intent is Intent.PRESENT and _same_mailbox(applied.place, entry.desired.place):
+            if entry.desired.intent is Intent.PRESENT and _same_place(applied.place, entry.desired.place):
                 # Created again under the same transaction id: if the first still arrives, they are one event.
                 return Advance(replace(entry, applied=after))
             if circumstances.doubt_left_s:
@@ -186,13 +186,13 @@ def _gone(applied: Applied) -> Applied:
 UNKNOWN_BEFORE_GONE = 3
 
 
-def _same_mailbox(one: Place | None, other: Place | None) -> bool:
-    return one is not None and other is not None and one.lane == other.lane
+def _same_place(one: Place | None, other: Place | None) -> bool:
+    return one is not None and one.is_same(other)
 
 
 def _faulted(entry: Entry, step: Step, fault: Fault, attempts: int) -> Advance:
     applied, desired = entry.applied, entry.desired
-    leaves = desired.intent is not Intent.PRESENT or not _same_mailbox(applied.place, desired.place)
+    leaves = desired.intent is not Intent.PRESENT or not _same_place(applied.place, desired.place)
     match step, fault.reason:
         case Step.DELETE, Reason.EVENT_GONE:
             return _done(entry, step, None, Circumstances())

@@ -32,6 +32,8 @@ class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, AdminSettin
     """Wait where somebody else must act first (an administrator, say); doubled each time."""
     writer_reprobe_max_s: Annotated[float, Field(gt=0, le=86_400)] = 3_600.0
     """The longest such wait."""
+    writer_refusal_recheck_s: Annotated[float, Field(gt=0, le=86_400)] = 900.0
+    """A refused entry is looked at again after so long at most, in case the right was given meanwhile."""
     writer_sweep_interval_s: Annotated[float, Field(gt=0, le=3_600)] = 1.0
     """How often the sweeper looks for entries that are due."""
     writer_sweep_again_s: Annotated[float, Field(gt=0, le=3_600)] = 120.0

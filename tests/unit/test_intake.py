@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from calbus.entry import Applied, Entry, Intent, ItemKey, entry_id_of
 from calbus.outcomes import ending_without_writing, outcome
 from calbus.store.items import StoredItem
-from calbus.store.switches import SettingKey, key_of
+from calbus.store.switches import SettingKey, Settings, key_of
 from schemas.items import ActionDeleted, ActionUpserted, ItemEvent
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
@@ -64,7 +64,7 @@ class Deployment:
             [Arrival(event, NOW) for event in events],
             {key: item for key, item in self.items.items() if key in keys},
             current,
-            {key: setting for key, setting in self.settings.items() if key in needed},
+            Settings({key: setting for key, setting in self.settings.items() if key in needed}),
             NOW,
         )
         self._store(taken)
@@ -90,7 +90,7 @@ class Deployment:
             return None
         self.replans[setting] = max(chunk)
         taken = plan_anew(
-            chunk, [entry for (key, _), entry in self.entries.items() if key in chunk], self.settings, NOW
+            chunk, [entry for (key, _), entry in self.entries.items() if key in chunk], Settings(self.settings), NOW
         )
         self._store(taken)
         return taken
@@ -546,6 +546,8 @@ def test_who_was_told_that_the_item_left_hears_nothing_more_if_a_setting_changes
 def test_planning_again_under_the_same_settings_makes_no_plan(history: list[Happening], sizes: list[int]) -> None:
     deployment, _ = live_through(history, sizes)
     deployment.come_to_rest()
-    again = plan_anew(deployment.items, deployment.entries.values(), deployment.settings, NOW + timedelta(hours=1))
+    again = plan_anew(
+        deployment.items, deployment.entries.values(), Settings(deployment.settings), NOW + timedelta(hours=1)
+    )
     assert again.outcomes == []
     assert again.planned == {}

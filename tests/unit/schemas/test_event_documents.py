@@ -182,7 +182,7 @@ def test_the_examples_are_valid_for_the_model_and_the_schema(event: EventType) -
 def test_one_example_is_complete_and_one_is_minimal(event: EventType) -> None:
     shown = [example.keys() for example in EXAMPLES[event.model].values()]
     required = set(schema_of(event)["required"])
-    alternatives = {"end", "duration", "recurrence"}
+    alternatives = {"end", "duration", "recurrence", "occurrences"}
     assert any(keys >= event.model.model_fields.keys() - alternatives for keys in shown)
     assert any(keys == required for keys in shown)
 
@@ -321,16 +321,15 @@ def test_every_topic_is_a_channel_with_the_messages_that_travel_on_it() -> None:
     document = asyncapi_document()
     channels = {channel["title"]: channel for channel in document["channels"].values()}
     assert set(channels) == {topic.value for topic in Topic}
+    compacted = (Topic.SETTINGS, Topic.ACCOUNT_STATUS)
     for topic, channel in channels.items():
         expected = {event.model.__name__ for event in EVENT_TYPES.values() if event.topic == topic}
         kafka = channel["bindings"]["kafka"]["topicConfiguration"]
         assert set(channel["messages"]) == expected
         assert channel["address"] == f"{{prefix}}.{topic}"
         assert kafka["max.message.bytes"] == TOPICS[Topic(topic)].max_message_bytes
-        assert kafka["cleanup.policy"] == (["compact"] if topic == Topic.SETTINGS else ["delete"])
-        assert kafka["retention.ms"] == (
-            -1 if topic == Topic.SETTINGS else TOPICS[Topic(topic)].retention_days * 86_400_000
-        )
+        assert kafka["cleanup.policy"] == (["compact"] if topic in compacted else ["delete"])
+        assert kafka["retention.ms"] == (-1 if topic in compacted else TOPICS[Topic(topic)].retention_days * 86_400_000)
 
 
 def test_operations_are_told_from_where_calbus_stands() -> None:
@@ -342,6 +341,8 @@ def test_operations_are_told_from_where_calbus_stands() -> None:
         "receiveCommands": "receive",
         "sendCommands": "send",
         "sendOutcomes": "send",
+        "sendAccountStatus": "send",
+        "receiveRequests": "receive",
         "sendDeadLetters": "send",
     }
     assert {name for name, operation in operations.items() if operation.get("x-internal")} == {

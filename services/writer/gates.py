@@ -1,0 +1,32 @@
+"""What must be right before an event is written: gates that each write passes, in order.
+
+A gate may call Graph; it holds no connection to PostgreSQL meanwhile, and keeps what it learns for a while, so that
+most writes pass without a call.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from calbus.graph.errors import Fault
+from calbus.store.entries import Loaded
+from schemas.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What a gate says of a write; with neither refusal nor fault it may go on.
+
+    `refusal`: it may not, and somebody must change something: the plan ends as refused. `fault`: it cannot be told
+    now; it is tried again as after any fault. `requests` were sent to the entry's mailbox, and count to its budget.
+    """
+
+    requests: int = 0
+    refusal: Reason | None = None
+    fault: Fault | None = None
+
+
+class Gate(Protocol):
+    """Something that must be right before an event is created or updated."""
+
+    async def admit(self, loaded: Loaded) -> Passage:
+        """Say whether the entry's desired content may be written to its place now."""
