@@ -3,19 +3,21 @@
 from datetime import date, datetime
 
 from calbus.entry import Content, ShowAs
-from schemas.items import ContactUpserted, ItemUpserted, Status
+from schemas.items import ItemUpserted, Status
 from schemas.switches import ProjectSettings, TenantSettings
+from services.ingest.shortening import shorten
+from services.ingest.texts import texts_in
 from services.ingest.times import slot_of
+from services.ingest.wording import plain, word
 
-SUBJECT_MAX_CHARACTERS = 255
-BODY_MAX_CHARACTERS = 32_000
+PLACE_MAX_UNITS = 255
 
-ICONS = {Status.OPEN: "○", Status.ACTIVE: "◐", Status.COMPLETED: "✔", Status.CANCELLED: "✖"}
-CATEGORIES = {
-    Status.OPEN: "Open",
-    Status.ACTIVE: "Active",
-    Status.COMPLETED: "Completed",
-    Status.CANCELLED: "Cancelled",
+# The names that Outlook has for blue, orange, green and gray: Microsoft docs "outlookcategory".
+COLORS = {
+    Status.OPEN: "preset7",
+    Status.ACTIVE: "preset1",
+    Status.COMPLETED: "preset4",
+    Status.CANCELLED: "preset12",
 }
 # Work that is over, or will not happen, takes none of the person's time.
 _OVER = frozenset((Status.COMPLETED, Status.CANCELLED))
@@ -24,12 +26,14 @@ _OVER = frozenset((Status.COMPLETED, Status.CANCELLED))
 def content_of(
     item: ItemUpserted, start: datetime | date, tenant: TenantSettings, project: ProjectSettings | None
 ) -> Content:
-    """The entry for an item that starts at `start`. Too long a subject or body is shortened, never refused."""
+    """The entry for an item that starts at `start`. What is too long is shortened, never refused."""
     default_minutes = (project and project.default_duration_minutes) or tenant.default_duration_minutes
     slot = slot_of(item, start, tenant.time_zone, default_minutes)
+    texts = texts_in("en")
+    wording = word(item, texts, project)
     return Content(
-        subject=_shorten(f"{ICONS[item.status]} {' '.join(item.title.split())}", SUBJECT_MAX_CHARACTERS),
-        body=_body(item),
+        subject=wording.subject,
+        body=wording.body,
         start=slot.start,
         end=slot.end,
         time_zone=slot.time_zone,
@@ -37,22 +41,7 @@ def content_of(
         show_as=ShowAs.FREE if item.status in _OVER else ShowAs.BUSY,
         importance=item.priority.value,
         private=item.private,
-        category=CATEGORIES[item.status],
+        category=texts.status[item.status],
         reminder_minutes=item.reminder_minutes,
-        place=item.place,
+        place=shorten(plain(item.place), PLACE_MAX_UNITS),
     )
-
-
-_GAP = "\n\n"
-
-
-def _body(item: ItemUpserted) -> str:
-    """The description is what gives way: without client and link nobody knows what the entry is about."""
-    client = item.client.name if isinstance(item, ContactUpserted) and item.client else ""
-    link = item.link or ""
-    room = BODY_MAX_CHARACTERS - sum(len(part) + len(_GAP) for part in (client, link) if part)
-    return _GAP.join(part for part in (client, _shorten(item.description, room), link) if part)
-
-
-def _shorten(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"

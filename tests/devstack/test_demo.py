@@ -84,7 +84,7 @@ async def test_a_difference_is_named_and_everything_stays_up_if_asked(scratch: P
     async with demo("--keep", "--expected", str(file), CALBUS_DEVSTACK_KAFKA="embedded") as process:
         stdout = await said(process, "export CALBUS_CLIENT_SECRET")
         assert "✘ tom.ellis@harbourlights.example: expected and not there: '○ Something else'" in stdout
-        assert "✘ tom.ellis@harbourlights.example: there and not expected: '○ Welfare call: no answer" in stdout
+        assert "✘ tom.ellis@harbourlights.example: there and not expected: '☏ Welfare call: no answer" in stdout
         assert f"{RED}expected ≠ actual: 2 differences" in stdout
         addresses = re.findall(r"http://\S+/metrics", stdout)
         assert len(addresses) == 2

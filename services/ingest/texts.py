@@ -1,0 +1,81 @@
+"""The words that calbus itself puts into a calendar, in the tenant's language. Pure, from catalogs in the package.
+
+The catalogs are gettext's `.po` files, read as they are: there is nothing to compile and nothing to forget.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po
+
+from schemas.items import ContactKind, Kind, Priority, Status
+
+LANGUAGES = ("en", "nl", "sv", "nb")
+
+_STATUS = {Status.OPEN: "Open", Status.ACTIVE: "Active", Status.COMPLETED: "Completed", Status.CANCELLED: "Cancelled"}
+_PRIORITY = {Priority.LOW: "Low", Priority.NORMAL: "Normal", Priority.HIGH: "High"}
+_CONTACT_KIND = {
+    ContactKind.MEETING: "Meeting",
+    ContactKind.CALL: "Call",
+    ContactKind.VISIT: "Visit",
+    ContactKind.OTHER: "Contact",
+}
+
+
+class UntranslatedError(LookupError):
+    """A catalog lacks a text: a fault of the package, which its tests exclude."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Every text in one language."""
+
+    status: dict[Status, str]
+    """How far an item is; the name of its category in Outlook."""
+    priority: dict[Priority, str]
+    contact_kind: dict[ContactKind, str]
+    action: str
+    """The kind of an item that is no contact."""
+    kind_label: str
+    client_label: str
+    place_label: str
+    _open_in: str
+
+    def open_in(self, source: str) -> str:
+        """Leads to the item in the system named `source`."""
+        return self._open_in % {"source": source}
+
+    def kind(self, kind: Kind, contact_kind: ContactKind | None) -> str:
+        """What an item is, in one word."""
+        return self.action if kind is Kind.ACTION or contact_kind is None else self.contact_kind[contact_kind]
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def texts_in(language: str) -> Texts:
+    """The texts in one of LANGUAGES. Raises UntranslatedError if the catalog is not whole."""
+    catalog = catalog_of(language)
+
+    def say(context: str, text: str) -> str:
+        message = catalog.get(text, context)
+        if message is None or message.fuzzy or not isinstance(message.string, str) or not message.string:
+            raise UntranslatedError(f"{language}.po has no text for {text!r} ({context})")
+        return message.string
+
+    return Texts(
+        status={status: say("status", text) for status, text in _STATUS.items()},
+        priority={priority: say("priority", text) for priority, text in _PRIORITY.items()},
+        contact_kind={kind: say("kind", text) for kind, text in _CONTACT_KIND.items()},
+        action=say("kind", "Action"),
+        kind_label=say("label", "Kind"),
+        client_label=say("label", "Client"),
+        place_label=say("label", "Place"),
+        _open_in=say("label", "Open in %(source)s"),
+    )
+
+
+def catalog_of(language: str) -> Catalog:
+    """The catalog as translators see it."""
+    with (files("services.ingest") / "locale" / f"{language}.po").open("rb") as file:
+        return read_po(file, locale=language)

@@ -1,0 +1,198 @@
+"""Subject and body of an entry: the tenant's template, or ours, made to fit. Pure.
+
+Both are templates of the same language, so that ours show a tenant what theirs can do.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schemas.items import ContactKind, ContactUpserted, ItemUpserted, Status
+from schemas.switches import ProjectSettings
+from services.ingest.shortening import ELLIPSIS, shorten, units
+from services.ingest.templates import Compiled, Flaw, compile_template
+from services.ingest.texts import Texts
+
+# In UTF-16 code units. That Outlook takes 255 in a subject is common knowledge, not a documented limit.
+SUBJECT_MAX_UNITS = 255
+BODY_MAX_UNITS = 32_000
+
+ICONS = {Status.OPEN: "○", Status.ACTIVE: "◐", Status.COMPLETED: "✔", Status.CANCELLED: "✖"}
+# What is still to come shows what it will be: outlined while it is open, filled while it is active.
+CONTACT_ICONS = {
+    ContactKind.MEETING: {Status.OPEN: "◇", Status.ACTIVE: "◆"},
+    ContactKind.CALL: {Status.OPEN: "☏", Status.ACTIVE: "☎"},
+    ContactKind.VISIT: {Status.OPEN: "⌂", Status.ACTIVE: "☗"},
+    ContactKind.OTHER: {},
+}
+
+DEFAULT_SUBJECT = "{{ icon }} {{ title }}"
+DEFAULT_BODY = """\
+{% if kind in ("meeting", "call", "visit") %}
+{{ kind_label }}: {{ kind_text }}
+{% endif %}
+{% if client %}
+{{ client_label }}: {{ client }}
+{% endif %}
+{% if place %}
+{{ place_label }}: {{ place }}
+{% endif %}
+{% if description %}
+
+{{ description }}
+{% endif %}
+{% if link %}
+
+{{ link_label }}: {{ link }}
+{% endif %}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Subject and body, each within its limit; the subject is one line and never empty.
+
+    `notice` says which template was not used, and why; empty if all went as the tenant wanted.
+    """
+
+    subject: str
+    body: str
+    notice: str = ""
+
+
+def word(
+    item: ItemUpserted,
+    texts: Texts,
+    project: ProjectSettings | None,
+    *,
+    subject_template: str | None = None,
+    body_template: str | None = None,
+) -> Wording:
+    """Put an item into words. Never fails: a template that does gives way to ours."""
+    values = _values(item, texts, project)
+    subject, subject_notice = _written(_SUBJECT, subject_template, values)
+    body, body_notice = _written(_BODY, body_template, values)
+    return Wording(subject, body, " ".join(filter(None, (subject_notice, body_notice))))
+
+
+def icon_of(item: ItemUpserted) -> str:
+    """How far an item is; of a contact that is still to come, what it is too."""
+    if isinstance(item, ContactUpserted):
+        return CONTACT_ICONS[item.contact_kind].get(item.status, ICONS[item.status])
+    return ICONS[item.status]
+
+
+def plain(text: str) -> str:
+    """The text without what Exchange may refuse: control characters other than tabs and line ends."""
+    if text.isprintable() or not _UNFIT_AT.search(text):
+        return text
+    return text.replace("\r\n", "\n").translate(_UNFIT)
+
+
+# C0 and C1 controls and what is no character; the separators among them become what they were for.
+_UNFIT: dict[int, str | None] = {
+    **dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0xFFFE, 0xFFFF)),
+    **dict.fromkeys(range(0x1C, 0x20), " "),
+    **dict.fromkeys((0x0B, 0x0C, 0x0D, 0x85), "\n"),
+    0x09: "\t",
+    0x0A: "\n",
+}
+_UNFIT_AT = re.compile("[^\t\n\x20-\x7e\xa0-\ufffd\U00010000-\U0010ffff]")
+
+
+def _values(item: ItemUpserted, texts: Texts, project: ProjectSettings | None) -> dict[str, str]:
+    contact = item if isinstance(item, ContactUpserted) else None
+    contact_kind = contact.contact_kind if contact else None
+    # Of a contact that is none of the kinds with a name, "contact" says more than "other" does beside an action.
+    kind = contact_kind.value if contact_kind not in (None, ContactKind.OTHER) else item.kind.value
+    values = {
+        "icon": icon_of(item),
+        # One line: what gives way in a subject is measured before the subject is made one.
+        "title": " ".join(item.title.split()),
+        "status": item.status.value,
+        "status_text": texts.status[item.status],
+        "kind": kind,
+        "kind_text": texts.kind(item.kind, contact_kind),
+        "priority": item.priority.value,
+        "priority_text": texts.priority[item.priority],
+        "description": item.description,
+        "client": contact.client.name if contact and contact.client else "",
+        "place": item.place,
+        "project": (project.name if project else "") or item.project or "",
+        "owner": item.owner or "",
+        "link": item.link or "",
+        "source": item.source,
+        "id": item.id,
+        "kind_label": texts.kind_label,
+        "client_label": texts.client_label,
+        "place_label": texts.place_label,
+        "link_label": texts.open_in(item.source),
+    }
+    return {name: plain(value) for name, value in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of the entry: its own template, its limit, and the variable that gives way when it is too long."""
+
+    name: str
+    default: str
+    limit_units: int
+    yielding: str
+    tidy: Callable[[str], str]
+    may_be_empty: bool
+
+
+_SUBJECT = _Field(
+    name="subject",
+    default=DEFAULT_SUBJECT,
+    limit_units=SUBJECT_MAX_UNITS,
+    yielding="title",
+    tidy=lambda text: " ".join(text.split()),
+    may_be_empty=False,
+)
+_BODY = _Field(
+    name="body",
+    default=DEFAULT_BODY,
+    limit_units=BODY_MAX_UNITS,
+    yielding="description",
+    tidy=str.strip,
+    may_be_empty=True,
+)
+
+
+def _written(field: _Field, template: str | None, values: dict[str, str]) -> tuple[str, str]:
+    """The field's text, and a notice if the tenant's template was not used."""
+    notice = ""
+    if template is not None:
+        text = _rendered(field, template, values)
+        if isinstance(text, str):
+            return text, ""
+        notice = f"The {field.name} template was not used, the default was: {text.says}."
+    text = _rendered(field, field.default, values)
+    assert isinstance(text, str), text
+    return text, notice
+
+
+def _rendered(field: _Field, template: str, values: dict[str, str]) -> str | Flaw:
+    compiled = compile_template(template)
+    if isinstance(compiled, Flaw):
+        return compiled
+    text = _fitted(field, compiled, values)
+    if isinstance(text, Flaw):
+        return text
+    tidied = shorten(field.tidy(text), field.limit_units)
+    return tidied if tidied or field.may_be_empty else Flaw("it gives no text")
+
+
+def _fitted(field: _Field, compiled: Compiled, values: dict[str, str]) -> str | Flaw:
+    """The text, with less of the variable that gives way if it is too long; it may be too long still."""
+    text = compiled.render(values)
+    mentions = compiled.mentions(field.yielding)
+    if isinstance(text, Flaw) or not mentions or units(field.tidy(text)) <= field.limit_units:
+        return text
+    bare = compiled.render({**values, field.yielding: ELLIPSIS})
+    if isinstance(bare, Flaw):
+        return bare
+    room_units = max((field.limit_units - units(field.tidy(bare))) // mentions + 1, 1)
+    return compiled.render({**values, field.yielding: shorten(values[field.yielding], room_units)})
