@@ -1,5 +1,6 @@
 """What an entry says: an item in the words of a calendar. Pure."""
 
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from calbus.entry import Content, ShowAs
@@ -23,15 +24,23 @@ COLORS = {
 _OVER = frozenset((Status.COMPLETED, Status.CANCELLED))
 
 
-def content_of(
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the entry should say, and what upstream should hear of how it came about; usually nothing."""
+
+    content: Content
+    notice: str = ""
+
+
+def draft_of(
     item: ItemUpserted, start: datetime | date, tenant: TenantSettings, project: ProjectSettings | None
-) -> Content:
+) -> Draft:
     """The entry for an item that starts at `start`. What is too long is shortened, never refused."""
     default_minutes = (project and project.default_duration_minutes) or tenant.default_duration_minutes
     slot = slot_of(item, start, tenant.time_zone, default_minutes)
-    texts = texts_in("en")
-    wording = word(item, texts, project)
-    return Content(
+    texts = texts_in(tenant.locale)
+    wording = word(item, texts, project, subject_template=tenant.subject_template, body_template=tenant.body_template)
+    content = Content(
         subject=wording.subject,
         body=wording.body,
         start=slot.start,
@@ -42,6 +51,8 @@ def content_of(
         importance=item.priority.value,
         private=item.private,
         category=texts.status[item.status],
+        color=COLORS[item.status],
         reminder_minutes=item.reminder_minutes,
         place=shorten(plain(item.place), PLACE_MAX_UNITS),
     )
+    return Draft(content, wording.notice)

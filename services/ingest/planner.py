@@ -19,7 +19,7 @@ from schemas.switches import (
     ProjectSettings,
     TenantSettings,
 )
-from services.ingest.content import content_of
+from services.ingest.content import draft_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ def decide(item: ItemUpserted | None, assignee: str, switches: Switches, standin
     tenant, account = switches.tenant, switches.account
     assert tenant is not None
     assert isinstance(account, AccountSettings)
-    content = content_of(item, item.start, tenant, switches.project)
-    if _too_old(content, tenant.backfill, switches.activated_at, standing):
+    draft = draft_of(item, item.start, tenant, switches.project)
+    if _too_old(draft.content, tenant.backfill, switches.activated_at, standing):
         return Decision(Intent.ABSENT, Reason.BEFORE_ACTIVATION)
     assigner = None
     if item.owner not in (None, assignee) and tenant.assigning is Assigning.EDIT_ACCESS:
@@ -94,7 +94,7 @@ def decide(item: ItemUpserted | None, assignee: str, switches: Switches, standin
         if switches.owner.mailbox.casefold() != account.mailbox.casefold():
             assigner = switches.owner.mailbox
     place = Place(tenant.directory, account.mailbox, account.calendar)
-    return Decision(Intent.PRESENT, Reason.WRITTEN, place, content, assigner)
+    return Decision(Intent.PRESENT, Reason.WRITTEN, place, draft.content, assigner, draft.notice)
 
 
 def _too_old(content: Content, backfill: Backfill, activated_at: datetime | None, standing: Standing) -> bool:

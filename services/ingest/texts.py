@@ -11,8 +11,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
 from schemas.items import ContactKind, Kind, Priority, Status
-
-LANGUAGES = ("en", "nl", "sv", "nb")
+from schemas.switches import Locale
 
 _STATUS = {Status.OPEN: "Open", Status.ACTIVE: "Active", Status.COMPLETED: "Completed", Status.CANCELLED: "Cancelled"}
 _PRIORITY = {Priority.LOW: "Low", Priority.NORMAL: "Normal", Priority.HIGH: "High"}
@@ -52,9 +51,9 @@ class Texts:
         return self.action if kind is Kind.ACTION or contact_kind is None else self.contact_kind[contact_kind]
 
 
-@lru_cache(maxsize=len(LANGUAGES))
-def texts_in(language: str) -> Texts:
-    """The texts in one of LANGUAGES. Raises UntranslatedError if the catalog is not whole."""
+@lru_cache(maxsize=len(Locale))
+def texts_in(language: Locale) -> Texts:
+    """The texts in one language. Raises UntranslatedError if the catalog is not whole."""
     catalog = catalog_of(language)
 
     def say(context: str, text: str) -> str:
@@ -75,7 +74,7 @@ def texts_in(language: str) -> Texts:
     )
 
 
-def catalog_of(language: str) -> Catalog:
+def catalog_of(language: Locale) -> Catalog:
     """The catalog as translators see it."""
     with (files("services.ingest") / "locale" / f"{language}.po").open("rb") as file:
         return read_po(file, locale=language)

@@ -3,6 +3,7 @@
 How subject and body are worded, and what templates do to them, stands in test_wording.py.
 """
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from calbus.entry import Content, ShowAs
 from schemas.items import ItemUpserted, Priority, Status
-from schemas.switches import ProjectSettings, TenantSettings
-from services.ingest.content import COLORS, PLACE_MAX_UNITS, content_of
+from schemas.switches import Locale, ProjectSettings, TenantSettings
+from services.ingest.content import COLORS, PLACE_MAX_UNITS, draft_of
 from services.ingest.shortening import units
 from services.ingest.texts import texts_in
 from tests.unit import strategies as some
@@ -27,12 +28,29 @@ def content(**fields: Any) -> Content:
 
 def content_of_item(item: ItemUpserted, *settings: Any) -> Content:
     assert item.start is not None
-    return content_of(item, item.start, *(settings or (tenant(), None)))
+    return draft_of(item, item.start, *(settings or (tenant(), None))).content
 
 
 @pytest.mark.parametrize("status", Status)
 def test_the_category_is_the_status_in_words(status: Status) -> None:
-    assert content(status=status).category == texts_in("en").status[status]
+    assert content(status=status).category == texts_in(Locale.EN).status[status]
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("locale", Locale)
+def test_category_and_body_speak_the_tenants_language(locale: Locale, status: Status) -> None:
+    item = upserted(start=START, place="B 2", status=status)
+    planned = content_of_item(item, tenant(locale=locale), None)
+    assert (planned.category, planned.color) == (texts_in(locale).status[status], COLORS[status])
+    assert planned.body == f"{texts_in(locale).place_label}: B 2"
+
+
+def test_the_tenants_templates_are_used_and_a_flaw_is_told() -> None:
+    settings = tenant(subject_template="{{ title }} / {{ project }}", body_template="{{ cycler }}")
+    item = upserted(start=START, project="north", description="Ask for Eva.")
+    draft = draft_of(item, date(2026, 11, 23), settings, project(name="The North"))
+    assert (draft.content.subject, draft.content.body) == ("Call back / The North", "Ask for Eva.")
+    assert "no variable `cycler`" in draft.notice
 
 
 def test_each_status_has_a_colour_that_outlook_knows() -> None:

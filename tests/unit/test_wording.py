@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.items import ContactKind, ContactUpserted, ItemUpserted, Status
+from schemas.switches import Locale
 from services.ingest.shortening import units
 from services.ingest.templates import VARIABLES
-from services.ingest.texts import LANGUAGES, texts_in
+from services.ingest.texts import texts_in
 from services.ingest.wording import (
     BODY_MAX_UNITS,
     CONTACT_ICONS,
@@ -32,7 +33,7 @@ def contact(**fields: Any) -> ContactUpserted:
     return ContactUpserted.model_validate(action | {"client": {"name": "Mrs. Jansen"}} | fields)
 
 
-def worded(item: ItemUpserted | None = None, language: str = "en", **given: Any) -> Wording:
+def worded(item: ItemUpserted | None = None, language: Locale = Locale.EN, **given: Any) -> Wording:
     templates = {name: given.pop(name) for name in ("subject_template", "body_template") if name in given}
     return word(item or upserted(**given), texts_in(language), None, **templates)
 
@@ -88,9 +89,13 @@ def test_the_body_has_a_fixed_order() -> None:
         "Kind: Visit\nClient: Mrs. Jansen\nPlace: Dorpsstraat 1\n\n"
         f"Ask for Eva.\n\n\nBring cake.\n\nOpen in planner: {LINK}"
     )
-    assert worded(item, "nl").body.splitlines()[:3] == ["Soort: Bezoek", "Klant: Mrs. Jansen", "Locatie: Dorpsstraat 1"]
-    assert worded(item, "sv").body.splitlines()[-1] == f"Öppna i planner: {LINK}"
-    assert worded(item, "nb").body.splitlines()[2] == "Sted: Dorpsstraat 1"
+    assert worded(item, Locale.NL).body.splitlines()[:3] == [
+        "Soort: Bezoek",
+        "Klant: Mrs. Jansen",
+        "Locatie: Dorpsstraat 1",
+    ]
+    assert worded(item, Locale.SV).body.splitlines()[-1] == f"Öppna i planner: {LINK}"
+    assert worded(item, Locale.NB).body.splitlines()[2] == "Sted: Dorpsstraat 1"
 
 
 def test_what_an_item_does_not_have_leaves_no_gap() -> None:
@@ -104,7 +109,7 @@ def test_what_an_item_does_not_have_leaves_no_gap() -> None:
 def test_a_tenants_template_is_used() -> None:
     given = worded(
         contact(place="Room 2"),
-        "nl",
+        Locale.NL,
         subject_template="{{ status_text|upper }}: {{ client }} - {{ title }}",
         body_template="{{ kind_text }} / {{ kind }} / {{ place }} / {{ id }}",
     )
@@ -114,7 +119,7 @@ def test_a_tenants_template_is_used() -> None:
 def test_a_project_goes_by_its_name() -> None:
     item = upserted(project="north")
     for settings, expected in ((None, "north"), (project(), "north"), (project(name="The North"), "The North")):
-        assert word(item, texts_in("en"), settings, subject_template="{{ project }}").subject == expected
+        assert word(item, texts_in(Locale.EN), settings, subject_template="{{ project }}").subject == expected
 
 
 def test_a_subject_is_one_line() -> None:
@@ -188,8 +193,8 @@ def test_what_exchange_may_refuse_is_left_out() -> None:
     assert worded(title="Call\x07 back\x1b").subject == "○ Call back"
 
 
-@given(some.items(), st.sampled_from(LANGUAGES))
-def test_every_item_is_worded_within_the_limits(item: ItemUpserted, language: str) -> None:
+@given(some.items(), st.sampled_from(Locale))
+def test_every_item_is_worded_within_the_limits(item: ItemUpserted, language: Locale) -> None:
     given = worded(item, language)
     assert 0 < units(given.subject) <= SUBJECT_MAX_UNITS
     assert units(given.body) <= BODY_MAX_UNITS
