@@ -1,7 +1,7 @@
 """How an entry recurs: the pattern, the range, and the occurrences that are not as the pattern says.
 
-Values only, in the terms that calendars share (Microsoft Graph's `patternedRecurrence` knows no others). How an RFC 5545
-rule becomes one is the planner's business, how one is written to a calendar the writer's.
+Values only, in the terms that calendars share; Microsoft Graph's `patternedRecurrence` knows no others. How an RFC 5545
+rule becomes one is ingest's business, how one is written to a calendar the writer's.
 """
 
 from collections.abc import Iterator
