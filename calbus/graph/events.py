@@ -18,12 +18,14 @@ IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}
 _FIELDS = "$select=id,changeKey,transactionId"
 
 
-def create(place: Place, entry_id: UUID, transaction_id: UUID, content: Content) -> Request:
+def create(
+    place: Place, entry_id: UUID, transaction_id: UUID, content: Content, calendar_id: str | None = None
+) -> Request:
     """Create the event: repeated with the same transaction id it creates nothing twice."""
     body = event_of(content)
     body["transactionId"] = str(transaction_id)
     body["singleValueExtendedProperties"] = [{"id": MARKER, "value": str(entry_id)}]
-    return Request("create", "POST", _events(place), IMMUTABLE, body)
+    return Request("create", "POST", _events(place, calendar_id), IMMUTABLE, body)
 
 
 def update(place: Place, event_id: str, etag: str, content: Content) -> Request:
@@ -41,11 +43,11 @@ def read(place: Place, event_id: str) -> Request:
     return Request("read", "GET", f"{_event(place, event_id)}?{_FIELDS}", IMMUTABLE)
 
 
-def find(place: Place, entry_id: UUID) -> Request:
-    """Find the events that bear our mark for this entry."""
+def find(place: Place, entry_id: UUID, calendar_id: str | None = None) -> Request:
+    """Find the events in this calendar, or the default one, that bear our mark for this entry."""
     condition = f"singleValueExtendedProperties/Any(ep: ep/id eq '{MARKER}' and ep/value eq '{entry_id}')"
     query = f"$filter={quote(condition, safe='')}&{_FIELDS}"
-    return Request("find", "GET", f"{_events(place)}?{query}", IMMUTABLE)
+    return Request("find", "GET", f"{_events(place, calendar_id)}?{query}", IMMUTABLE)
 
 
 def event_of(content: Content) -> dict[str, Any]:
@@ -92,8 +94,9 @@ def _agree(content: Content, other: str) -> bool:
     )
 
 
-def _events(place: Place) -> str:
-    return f"/users/{quote(place.mailbox, safe='')}/calendar/events"
+def _events(place: Place, calendar_id: str | None) -> str:
+    calendar = "calendar" if calendar_id is None else f"calendars/{quote(calendar_id, safe='')}"
+    return f"/users/{quote(place.mailbox, safe='')}/{calendar}/events"
 
 
 def _event(place: Place, event_id: str) -> str:

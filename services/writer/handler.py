@@ -23,6 +23,7 @@ from calbus.store.entries import Due, Loaded, Result
 from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
+from services.writer.calendars import Calendars
 from services.writer.gates import Gate, Passage
 from services.writer.lanes import Job
 from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
@@ -60,6 +61,7 @@ class _Work:
     requests: int = 0
     wrote: bool = False
     written_in: Place | None = None
+    calendar_id: str | None = None
     repeat: Fault | None = None
     fault: Fault | None = None
     failed: Reason | None = None
@@ -99,6 +101,7 @@ class Handler:
         self._graph = graph
         self._policy = policy
         self._rests = rests
+        self._calendars = Calendars(graph)
         self._gates = gates
         self._doubt_s = doubt_s
         self._recheck_s = recheck_s
@@ -135,7 +138,8 @@ class Handler:
             due = await self._admitted([(work, step) for work, step in steps if step is not Step.NOTHING])
             if not due:
                 return
-            responses = await self._send([(work, request_for(work.entry, step)) for work, step in due])
+            requests = [(work, request_for(work.entry, step, work.calendar_id)) for work, step in due]
+            responses = await self._send(requests)
             for (work, step), response in zip(due, responses, strict=True):
                 self._take_answer(work, step, response)
         for work in works:
@@ -145,7 +149,22 @@ class Handler:
         """Those that the gates let pass; only what writes the desired content has gates before it."""
         writes = [work for work, step in due if step in (Step.CREATE, Step.UPDATE)]
         await asyncio.gather(*(self._pass_gates(work) for work in writes))
-        return [(work, step) for work, step in due if not work.over]
+        searched = [work for work, step in due if step in (Step.CREATE, Step.FIND) and not work.over]
+        await asyncio.gather(*(self._find_calendar(work) for work in searched))
+        return [(work, step) for work, step in due if not work.over and next_step(work.entry) is step]
+
+    async def _find_calendar(self, work: _Work) -> None:
+        where = await self._calendars.whereabouts(_place(work))
+        work.requests += where.requests
+        work.calendar_id = where.calendar_id
+        if where.fault is None:
+            return
+        leaves = work.entry.desired.intent is not Intent.PRESENT
+        if leaves and where.fault.reason is Reason.CALENDAR_MISSING:
+            # The calendar went, and took along what may have stood there.
+            work.entry = replace(work.entry, applied=replace(work.entry.applied, in_doubt=False))
+        else:
+            self._stop(work, Step.READ, where.fault, reload=False)
 
     async def _pass_gates(self, work: _Work) -> None:
         for gate in self._gates:
@@ -192,6 +211,8 @@ class Handler:
         work.requests += 1
         work.repeat = response.fault if step is Step.CREATE else None
         work.wrote = work.wrote or (response.fault is None and step in _WRITING)
+        if response.fault is not None and response.fault.reason is Reason.EVENT_GONE:
+            self._calendars.forget(place)
         if after.fault is None:
             if after.reload:
                 work.retry_after_s, work.over = 0.0, True

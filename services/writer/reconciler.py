@@ -45,17 +45,17 @@ def next_step(entry: Entry) -> Step:
     return Step.DELETE if leaves else Step.UPDATE
 
 
-def request_for(entry: Entry, step: Step) -> Request:
-    """The request that carries out a step, other than `nothing`."""
+def request_for(entry: Entry, step: Step, calendar_id: str | None = None) -> Request:
+    """The request that carries out a step, other than `nothing`; `calendar_id` is that of the target's calendar."""
     desired, applied = entry.desired, entry.applied
     place = entry.target
     assert place is not None
     match step:
         case Step.FIND:
-            return events.find(place, entry.entry_id)
+            return events.find(place, entry.entry_id, calendar_id)
         case Step.CREATE:
             transaction_id = transaction_id_of(entry.entry_id, applied.generation)
-            return events.create(place, entry.entry_id, transaction_id, _content(desired.content))
+            return events.create(place, entry.entry_id, transaction_id, _content(desired.content), calendar_id)
     assert applied.event_id is not None
     match step:
         case Step.READ:
