@@ -30,6 +30,11 @@ GRAPH_SECONDS = Histogram(
     "calbus_graph_call_seconds", "Duration of HTTP calls to Microsoft Graph, single or batch.", ["kind"]
 )
 GRAPH_FAULTS = Counter("calbus_graph_faults", "Faults of Graph and Entra, by reason.", ["reason"])
+ACCESS_CHECKS = Counter(
+    "calbus_access_checks",
+    "Checks whether an item's owner may edit the assignee's calendar, by result: granted, refused or unknown.",
+    ["result"],
+)
 LANES = Gauge("calbus_lanes", "Mailboxes that a writer has in hand, by state.", ["state"])
 LANE_QUEUE = Gauge("calbus_lane_queue_entries", "Entries that wait in lanes.")
 SWEPT = Counter("calbus_swept_entries", "Entries that the sweeper commanded again.")
