@@ -82,7 +82,7 @@ async def prepared(stack: Stack) -> AsyncIterator[Ground]:
 
 
 async def _put(office: SimulatorAdmin, directory: Directory, secret: str) -> None:
-    app = App(CLIENT_ID, secret=secret, roles=("Calendars.ReadWrite",))
+    app = App(CLIENT_ID, secret=secret, roles=("Calendars.ReadWrite", "MailboxSettings.ReadWrite"))
     await office.put_tenant(directory.id, apps=[app], domain=directory.domain)
     for address, name in directory.users.items():
         await office.put_user(directory.id, address, display_name=name, time_zone=directory.time_zone)

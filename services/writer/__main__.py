@@ -21,6 +21,7 @@ from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
 from schemas.events import Topic
+from services.writer.categories import Categories
 from services.writer.dispatcher import COMMIT_INTERVAL_S, Dispatcher, HandOver, LaneRests
 from services.writer.handler import Handler
 from services.writer.lanes import LaneLimits, Lanes
@@ -62,6 +63,7 @@ async def serve(settings: WriterSettings) -> None:
                 graph,
                 _policy(settings),
                 rests,
+                gates=[Categories(pool, graph, postgres=database)],
                 doubt_s=settings.writer_doubt_s,
                 recheck_s=settings.writer_refusal_recheck_s,
                 postgres=database,

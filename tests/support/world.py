@@ -38,6 +38,8 @@ from tests.support.waiting import until
 
 CLIENT_ID = "11111111-2222-4333-8444-555555555555"
 CLIENT_SECRET = "a secret of the simulator"
+# What an administrator consents to who wants all of it; without the second, categories have no colours.
+ROLES = ("Calendars.ReadWrite", "MailboxSettings.ReadWrite")
 PARTITIONS = 4
 SOURCE = "planner"
 
@@ -150,12 +152,12 @@ class World:
         return settings
 
     @asynccontextmanager
-    async def tenant(self, *users: str, **overrides: Any) -> AsyncIterator["Tenant"]:
-        """An enabled tenant with these users, each with a mailbox and an account."""
+    async def tenant(self, *users: str, roles: tuple[str, ...] = ROLES, **overrides: Any) -> AsyncIterator["Tenant"]:
+        """An enabled tenant with these users, each with a mailbox and an account; it grants calbus these roles."""
         tenant = Tenant(self, f"t{uuid4().hex[:10]}", str(uuid4()))
         await self.admin.put_tenant(
             tenant.directory,
-            apps=[App(CLIENT_ID, secret=CLIENT_SECRET, roles=("Calendars.ReadWrite",))],
+            apps=[App(CLIENT_ID, secret=CLIENT_SECRET, roles=roles)],
             domain=tenant.domain,
         )
         for user in users:
