@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 import orjson
 
+from calbus.recurrence import Recurrence
 from schemas.items import Kind
 from schemas.reasons import Reason
 
@@ -64,6 +65,8 @@ class Content:
     place: str
     color: str = "none"
     """The category's colour as Outlook names it: preset0 to preset24, or none."""
+    recurrence: Recurrence | None = None
+    """How it recurs, from the day of `start` on; the occurrences keep its wall-clock times."""
 
     def to_json(self) -> bytes:
         """The stored form: keys in a fixed order, so that equal contents have equal bytes."""
@@ -76,6 +79,8 @@ class Content:
         fields["start"] = datetime.fromisoformat(fields["start"])
         fields["end"] = datetime.fromisoformat(fields["end"])
         fields["show_as"] = ShowAs(fields["show_as"])
+        if fields.get("recurrence") is not None:
+            fields["recurrence"] = Recurrence.from_json(fields["recurrence"])
         return cls(**fields)
 
 
@@ -158,6 +163,8 @@ class Entry:
     owed: bool
     since: datetime | None = None
     """When the item came to this assignee, as its publishers tell."""
+    parked: bool = False
+    """The entry is to go, and must not go yet: so many would that somebody has to look first."""
 
     @property
     def target(self) -> Place | None:

@@ -405,7 +405,7 @@ def _monthly(rule: _Rule, start: datetime) -> Pattern:
     months = {(start.month - 1 + number * rule.interval) % 12 for number in range(12)}
     if day > min(_MONTH_LENGTHS[month] for month in months):
         _refuse(
-            f"The {day}th of every month: where a month is shorter, RFC 5545 leaves it out and Outlook takes its last "
+            f"Day {day} of every month: where a month is shorter, RFC 5545 leaves it out and Outlook takes its last "
             "day. BYMONTHDAY=-1 names the last day of every month."
         )
     return Pattern(PatternType.ABSOLUTE_MONTHLY, rule.interval, day_of_month=day)
