@@ -1,7 +1,7 @@
 """The admin port of a service: probes for Kubernetes, metrics for Prometheus."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -33,9 +33,13 @@ class Pulse:
 
 @asynccontextmanager
 async def admin_server(
-    settings: AdminSettings, service: str, pulse: Pulse, dependencies: list[Dependency]
+    settings: AdminSettings,
+    service: str,
+    pulse: Pulse,
+    dependencies: list[Dependency],
+    routes: Iterable[web.RouteDef] = (),
 ) -> AsyncIterator[int]:
-    """Serve /livez, /readyz and /metrics; gives the port."""
+    """Serve /livez, /readyz, /metrics and the service's own routes; gives the port."""
 
     async def livez(_: web.Request) -> web.Response:
         away = any(not dependency.up for dependency in dependencies)
@@ -54,7 +58,7 @@ async def admin_server(
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
-    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics), *routes])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

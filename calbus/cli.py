@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
+from typer.models import ArgumentInfo
 
 from calbus import settings as kernel
 from calbus.bus.publish import Published, PublishError, publish, read_file
@@ -80,7 +81,7 @@ class Command:
                     name,
                     inspect.Parameter.KEYWORD_ONLY,
                     annotation=annotation,
-                    default=inspect.Parameter.empty if name in self._arguments else None,
+                    default=inspect.Parameter.empty if _is_required(name, self._arguments) else None,
                 )
                 for name, annotation in parameters
             ]
@@ -99,9 +100,14 @@ def command_of(
 ) -> Command:
     """A command `name` that calls `run` with the settings, after `configure` with the same.
 
-    `arguments` are typer annotations of positional arguments that `run` takes besides.
+    `arguments` are typer annotations of what `run` takes besides: positional arguments, which must be given, and
+    options that are no settings, which are None where they are not.
     """
     return Command(name, settings, run, configure, **arguments)
+
+
+def _is_required(name: str, arguments: dict[str, Any]) -> bool:
+    return name in arguments and any(isinstance(about, ArgumentInfo) for about in get_args(arguments[name]))
 
 
 def _secrets_of(settings: type[Settings]) -> str:

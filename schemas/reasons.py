@@ -48,6 +48,9 @@ class Reason(StrEnum):
     BEFORE_ACTIVATION = "before_activation"
     ACCOUNT_UNLINKED = "account_unlinked"
 
+    # A writer has it in hand, or is about to.
+    QUEUED = "queued"
+
     # Upstream must change something.
     RECURRENCE_NOT_SUPPORTED = "recurrence_not_supported"
     OWNER_HAS_NO_ACCOUNT = "owner_has_no_account"
@@ -156,6 +159,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.ACCOUNT_UNLINKED: _E(
         NextActor.USER, "The user's account was unlinked.", "Link the user's mailbox again, if that is meant."
     ),
+    Reason.QUEUED: _E(_C, "The entry waits for its writer, or the writer is at it."),
     Reason.RECURRENCE_NOT_SUPPORTED: _E(
         _U,
         "Outlook cannot express the item's recurrence; the notice says which part of it.",

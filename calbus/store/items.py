@@ -4,6 +4,8 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
+
 from calbus.entry import ItemKey
 from calbus.store.connection import Connection
 from schemas.items import ActionUpserted, ContactUpserted, ItemUpserted, Kind
@@ -43,6 +45,14 @@ WHERE i.tenant = n.tenant AND i.source = n.source AND i.kind = n.kind AND i.id =
 """  # noqa: S608
 
 
+_NAMED = """
+SELECT tenant, source, kind, id, revision, content_hash, body, revisions, revised_at FROM item
+WHERE id = $1 AND ($2::text IS NULL OR tenant = $2) AND ($3::text IS NULL OR source = $3)
+  AND ($4::text IS NULL OR kind = $4)
+ORDER BY tenant, source, kind LIMIT $5
+"""
+
+
 class RacedError(Exception):
     """Another process stored one of the items for the first time, between our look and our write: do it all again."""
 
@@ -57,16 +67,42 @@ class StoredItem:
     published_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """An item and its newest accepted revisions, newest first, with when each was published."""
+
+    key: ItemKey
+    stored: StoredItem
+    revisions: tuple[tuple[int, datetime], ...]
+
+
 async def lock(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
     """Those of the items that there are, locked until the transaction ends."""
     rows = await connection.fetch(_LOCK, *_columns(sorted(keys)))
     found = {}
     for row in rows:
-        kind = Kind(row["kind"])
-        item = _MODELS[kind].model_validate_json(row["body"]) if row["body"] else None
-        key = ItemKey(row["tenant"], row["source"], kind, row["id"])
-        found[key] = StoredItem(row["revision"], row["content_hash"], item)
+        found[ItemKey(row["tenant"], row["source"], Kind(row["kind"]), row["id"])] = _stored(row)
     return found
+
+
+async def named(
+    connection: Connection, item_id: str, tenant: str | None, source: str | None, kind: Kind | None, limit: int
+) -> list[History]:
+    """Up to `limit` items of this id; None means any tenant, source or kind."""
+    rows = await connection.fetch(_NAMED, item_id, tenant, source, kind.value if kind else None, limit)
+    return [
+        History(
+            ItemKey(row["tenant"], row["source"], Kind(row["kind"]), row["id"]),
+            _stored(row),
+            tuple(zip(row["revisions"], row["revised_at"], strict=True)),
+        )
+        for row in rows
+    ]
+
+
+def _stored(row: asyncpg.Record) -> StoredItem:
+    item = _MODELS[Kind(row["kind"])].model_validate_json(row["body"]) if row["body"] else None
+    return StoredItem(row["revision"], row["content_hash"], item)
 
 
 async def put(connection: Connection, items: dict[ItemKey, StoredItem], known: Container[ItemKey]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from calbus.entry import Place
 from calbus.graph.calendars import Calendar, calendars_of, list_calendars, named, next_page
+from calbus.graph.calls import Request
 from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault, Scope
 from schemas.reasons import Reason
@@ -39,7 +40,8 @@ class Calendars:
         if known is not None and time.monotonic() < known[1]:
             return Whereabouts(known[0])
         calendars: list[Calendar] = []
-        request, requests = list_calendars(place), 0
+        request: Request | None = list_calendars(place)
+        requests = 0
         while request is not None and requests < PAGES_MAX:
             (response,) = await self._graph.send(place.directory, [request])
             requests += 1
