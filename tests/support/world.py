@@ -27,7 +27,7 @@ from devstack.stack import Stack
 from schemas.events import EVENT_TYPES, TYPE_NAMES, Topic
 from schemas.fields import Model
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
-from schemas.results import DeadLetter, Ending, Outcome
+from schemas.results import AccountStatus, DeadLetter, Ending, Outcome
 from schemas.switches import AccountSettings, ProjectSettings, TenantSettings
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
@@ -70,6 +70,8 @@ class World:
         self.producer = producer
         self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
         self.outcome_ids: list[str] = []
+        self.statuses: dict[str, list[AccountStatus]] = defaultdict(list)
+        self.status_ids: list[str] = []
         self.admin_ports: dict[int, int] = {}
         self.dead_letters: list[tuple[DeadLetter, Any]] = []
 
@@ -179,8 +181,8 @@ class World:
             await connection.close()
 
     async def collect(self) -> None:
-        """Read outcomes and dead letters until cancelled."""
-        names = {topic_name(self._kafka, topic): topic for topic in (Topic.OUTCOMES, Topic.DEAD_LETTERS)}
+        """Read outcomes, account statuses and dead letters until cancelled."""
+        names = {topic_name(self._kafka, topic): topic for topic in (Topic.OUTCOMES, Topic.ACCOUNT_STATUS, Topic.DEAD_LETTERS)}
         consumer = AIOKafkaConsumer(
             *names, bootstrap_servers=self.stack.kafka.bootstrap, auto_offset_reset="earliest", group_id=None
         )
@@ -195,6 +197,13 @@ class World:
                     if event_id not in self.outcome_ids:
                         self.outcomes[outcome.tenant].append(outcome)
                     self.outcome_ids.append(event_id)
+                elif names[record.topic] is Topic.ACCOUNT_STATUS:
+                    status = decode(record.headers, record.value).data
+                    assert isinstance(status, AccountStatus)
+                    event_id = headers["ce_id"].decode()
+                    if event_id not in self.status_ids:
+                        self.statuses[status.tenant].append(status)
+                    self.status_ids.append(event_id)
                 else:
                     self.dead_letters.append((DeadLetter.model_validate_json(headers["calbus_letter"]), record))
         finally:
@@ -311,6 +320,21 @@ class Tenant:
             return max(found, key=lambda o: o.plan) if found else None
 
         found = await until(look, f"the outcome of {event.id} r{event.revision} for {assignee}", timeout_s=timeout_s)
+        assert found is not None
+        return found
+
+    def statuses(self, user: str | None) -> list[AccountStatus]:
+        """What was published of a user's account, or without one of the tenant as a whole, oldest first."""
+        return [status for status in self.world.statuses[self.id] if status.user == user]
+
+    async def status(self, user: str | None, reason: str, *, timeout_s: float = 30.0) -> AccountStatus:
+        """Wait until the newest status of the account, or of the tenant, has this reason."""
+
+        async def look() -> AccountStatus | None:
+            known = self.statuses(user)
+            return known[-1] if known and known[-1].reason == reason else None
+
+        found = await until(look, f"the status {reason} of {user or 'the tenant'}", timeout_s=timeout_s)
         assert found is not None
         return found
 
