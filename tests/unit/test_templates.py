@@ -1,6 +1,8 @@
 """Tenants' templates: what they may say, and that nothing else gets through, in time and in words."""
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,9 @@ from services.ingest.templates import (
     Flaw,
     compile_template,
 )
+from services.ingest.wording import DEFAULT_BODY, DEFAULT_SUBJECT
 
+CONTRACT = (Path(__file__).parents[2] / "docs" / "event-contract.md").read_text()
 # Of one template and one long item, however it is made. Measured: well below a tenth of this.
 SECONDS_MAX = 2.0
 NAMED = {name: f"<{name}>" for name in VARIABLES}
@@ -135,7 +139,7 @@ def test_what_is_not_allowed_is_refused_in_words(template: str, says: str) -> No
 
 def test_a_flaw_says_where() -> None:
     assert flaw("{{ title }}\n\n{% for x in title %}{% endfor %}") == "line 3: a loop is not allowed"
-    assert flaw("a\n{{ tittle }}") == "line 2: there is no variable `tittle`"
+    assert flaw("a\n{{ name }}") == "line 2: there is no variable `name`"
 
 
 @pytest.mark.parametrize(
@@ -199,6 +203,23 @@ def test_any_text_is_a_template_or_a_flaw_in_words(template: str, title: str) ->
         assert "\n" not in given.says
     else:
         assert len(given) <= OUTPUT_MAX_CHARACTERS
+
+
+def test_the_event_contract_names_every_variable_with_what_it_holds() -> None:
+    section = CONTRACT.partition("The variables are texts")[2].partition("For example")[0]
+    listed = [tuple(row.strip("| ").split(" | ", 1)) for row in section.splitlines() if row.startswith("| `")]
+    assert listed == [(f"`{name}`", holds) for name, holds in VARIABLES.items()]
+
+
+def test_the_event_contract_names_every_filter() -> None:
+    (line,) = (line for line in CONTRACT.splitlines() if line.startswith("| filters |"))
+    assert all(f"`{name}`" in line or f"`{name}(" in line for name in FILTERS)
+
+
+def test_the_templates_in_the_event_contract_can_be_used_and_the_first_are_ours() -> None:
+    examples = re.findall(r"```jinja\n(.*?)```", CONTRACT, re.DOTALL)
+    assert [examples[0].strip(), examples[1]] == [DEFAULT_SUBJECT, DEFAULT_BODY]
+    assert all(isinstance(compile_template(example), Compiled) for example in examples)
 
 
 def test_what_may_be_put_out_is_counted_and_what_is_asked_about_is_not() -> None:
