@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place, target_of
+from calbus.recurrence import StandingSeries
 from calbus.store.connection import Connection
 from schemas.items import Kind
 from schemas.reasons import Reason
@@ -16,7 +17,8 @@ _COLUMNS = """
     e.entry_id, e.tenant, e.source, e.kind, e.id, e.assignee,
     e.revision, e.plan, e.intent, e.reason, e.directory, e.mailbox, e.content, e.content_hash,
     e.applied_plan, e.applied_directory, e.applied_mailbox, e.applied_hash, e.event_id, e.etag, e.generation,
-    e.in_doubt, e.owed, e.since, e.calendar, e.assigner, e.notice, e.applied_calendar, e.applied_grant
+    e.in_doubt, e.owed, e.since, e.calendar, e.assigner, e.notice, e.applied_calendar, e.applied_grant,
+    e.master_hash, e.standing_series
 """
 
 _LOCK_OF_ITEMS = f"""
@@ -52,7 +54,7 @@ WITH locked AS (
     SELECT e.* FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
 ), marked AS (
     UPDATE entry e
-    SET in_doubt = l.event_id IS NULL, applied_hash = NULL, write_version = e.write_version + 1,
+    SET in_doubt = l.event_id IS NULL, applied_hash = NULL, master_hash = NULL, write_version = e.write_version + 1,
         doubted_at = CASE WHEN l.event_id IS NULL THEN now() END,
         applied_directory = CASE WHEN l.event_id IS NULL THEN l.directory ELSE l.applied_directory END,
         applied_mailbox = CASE WHEN l.event_id IS NULL THEN l.mailbox ELSE l.applied_mailbox END,
@@ -64,8 +66,9 @@ WITH locked AS (
             l.intent = 'present' AND (l.applied_directory, l.applied_mailbox, coalesce(l.applied_calendar, ''))
                                    = (l.directory, l.mailbox, coalesce(l.calendar, ''))
         WHEN l.event_id IS NULL THEN l.intent = 'present'
-        WHEN l.applied_hash IS NULL OR l.intent = 'hold' THEN false
-        ELSE (l.intent, l.applied_directory, l.applied_mailbox, l.applied_calendar, l.applied_hash)
+        WHEN coalesce(l.applied_hash, l.master_hash) IS NULL OR l.intent = 'hold' THEN false
+        ELSE (l.intent, l.applied_directory, l.applied_mailbox, l.applied_calendar,
+              coalesce(l.applied_hash, l.master_hash))
              IS DISTINCT FROM ('present', l.directory, l.mailbox, l.calendar, l.content_hash)
     END
     RETURNING e.entry_id, e.write_version
@@ -82,9 +85,9 @@ WITH locked AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::text[],
         $9::integer[], $10::boolean[], $11::boolean[], $12::integer[], $13::text[], $14::timestamptz[],
-        $15::text[], $16::text[], $17::text[]
+        $15::text[], $16::text[], $17::text[], $18::bytea[], $19::jsonb[]
     ) AS r (entry_id, write_version, plan, directory, mailbox, hash, event_id, etag, generation, in_doubt, settled,
-            attempts, last_error, due_at, calendar, applied_grant, refusal)
+            attempts, last_error, due_at, calendar, applied_grant, refusal, master_hash, standing_series)
 )
 UPDATE entry e SET
     applied_plan = CASE WHEN r.settled THEN r.plan ELSE e.applied_plan END,
@@ -93,6 +96,7 @@ UPDATE entry e SET
     applied_mailbox = coalesce(r.mailbox, e.applied_mailbox),
     applied_calendar = CASE WHEN r.mailbox IS NULL THEN e.applied_calendar ELSE r.calendar END,
     applied_hash = r.hash, event_id = r.event_id, applied_grant = r.applied_grant,
+    master_hash = r.master_hash, standing_series = r.standing_series,
     applied_at = CASE WHEN r.settled THEN now() ELSE e.applied_at END,
     etag = r.etag, generation = r.generation, in_doubt = r.in_doubt, write_version = e.write_version + 1,
     attempts = CASE WHEN e.plan = r.plan THEN r.attempts ELSE e.attempts END,
@@ -112,7 +116,7 @@ WITH locked AS (
     SELECT e.entry_id FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
 )
 UPDATE entry e SET
-    applied_hash = NULL, etag = NULL, in_doubt = e.in_doubt OR e.event_id IS NULL,
+    applied_hash = NULL, master_hash = NULL, etag = NULL, in_doubt = e.in_doubt OR e.event_id IS NULL,
     applied_directory = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.directory ELSE e.applied_directory END,
     applied_mailbox = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.mailbox ELSE e.applied_mailbox END,
     applied_calendar = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.calendar ELSE e.applied_calendar END,
@@ -161,7 +165,7 @@ RETURNING e.entry_id, e.tenant, e.directory, e.mailbox, e.applied_directory, e.a
 """
 
 _PUT_WIDTH = 21
-_RECORD_WIDTH = 17
+_RECORD_WIDTH = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +332,8 @@ def _entry(row: asyncpg.Record) -> Entry:
             generation=row["generation"],
             in_doubt=row["in_doubt"],
             grant=row["applied_grant"],
+            master_hash=row["master_hash"],
+            series=StandingSeries.from_json(row["standing_series"]) if row["standing_series"] else None,
         ),
         owed=row["owed"],
         since=row["since"],
@@ -393,6 +399,8 @@ def _result_row(result: Result) -> tuple[object, ...]:
         applied.place.calendar if applied.place else None,
         applied.grant,
         result.refusal.value if result.refusal else None,
+        applied.master_hash,
+        applied.series.to_json() if applied.series else None,
     )
 
 

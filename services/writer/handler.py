@@ -29,11 +29,12 @@ from services.writer.lanes import Job
 from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import GiveUp, RetryPolicy, decide_retry
 
-# find, read, update is the longest way there is; more means that the world moves while we look.
+# find, read, update is the longest way there is; more means that the world moves while we look. A series with many
+# exceptions takes several looks, so that its neighbours need not wait for it.
 STEPS_MAX = 4
 # Few requests go alone and side by side: a batch answers only when its slowest item does.
 SINGLES_MAX = 4
-_WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE)
+_WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE, Step.MOVE, Step.CANCEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ class Handler:
             elif target is not None and target.lane != job.lane:
                 reports.append(Report(job, requests=0, elsewhere=Due(job.entry_id, job.tenant, target)))
             else:
-                works.append(_Work(job, found, found.entry))
+                # A series under way was begun to be written in an earlier look.
+                works.append(_Work(job, found, found.entry, wrote=found.entry.applied.master_hash is not None))
         await self._carry_out(works)
         recorded = await self._postgres.insist(lambda: self._record(works))
         return reports + [self._report(work, recorded) for work in works]

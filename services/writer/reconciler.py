@@ -12,7 +12,9 @@ from calbus.entry import Applied, Content, Entry, Intent, Place, transaction_id_
 from calbus.graph import events
 from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope
+from calbus.recurrence import Moved, StandingSeries
 from schemas.reasons import Reason
+from services.writer import series
 
 
 class Step(StrEnum):
@@ -26,6 +28,10 @@ class Step(StrEnum):
     CREATE = "create"
     UPDATE = "update"
     DELETE = "delete"
+    LOOK = "look"
+    """An occurrence is to be moved or cancelled: learn its id."""
+    MOVE = "move"
+    CANCEL = "cancel"
 
 
 def next_step(entry: Entry) -> Step:
@@ -40,9 +46,37 @@ def next_step(entry: Entry) -> Step:
     leaves = desired.intent is Intent.ABSENT or not _same_place(applied.place, desired.place)
     if not leaves and applied.content_hash == desired.content_hash:
         return Step.NOTHING
+    if (standing := _under_way(entry)) is not None:
+        return _exception_step(entry, standing)
     if applied.etag is None:
         return Step.READ
-    return Step.DELETE if leaves else Step.UPDATE
+    return Step.DELETE if leaves or _to_be_anew(entry) else Step.UPDATE
+
+
+def _under_way(entry: Entry) -> StandingSeries | None:
+    """The series whose master is as desired, and whose exceptions are due; None if there is none."""
+    desired, applied = entry.desired, entry.applied
+    stays = desired.intent is Intent.PRESENT and _same_place(applied.place, desired.place)
+    return applied.series if stays and applied.master_hash == desired.content_hash else None
+
+
+def _exception_step(entry: Entry, standing: StandingSeries) -> Step:
+    match series.due(_content(entry.desired.content), standing):
+        case None:
+            # Each write to an occurrence gave the master another etag; with the newest the series is done.
+            return Step.READ
+        case _ if standing.found is None:
+            return Step.LOOK
+        case Moved():
+            return Step.MOVE
+        case _:
+            return Step.CANCEL
+
+
+def _to_be_anew(entry: Entry) -> bool:
+    """Whether what is desired can only be had by deleting what stands and creating it anew."""
+    standing = entry.applied.series
+    return standing is not None and series.must_be_anew(_content(entry.desired.content), standing)
 
 
 def request_for(entry: Entry, step: Step, calendar_id: str | None = None) -> Request:
@@ -66,7 +100,20 @@ def request_for(entry: Entry, step: Step, calendar_id: str | None = None) -> Req
         case Step.UPDATE:
             assert applied.etag is not None
             return events.update(place, applied.event_id, applied.etag, _content(desired.content))
-    raise AssertionError(step)
+    return _exception_request(entry, step, place, applied.event_id)
+
+
+def _exception_request(entry: Entry, step: Step, place: Place, master_id: str) -> Request:
+    content, standing = _content(entry.desired.content), entry.applied.series
+    assert standing is not None
+    one = series.due(content, standing)
+    assert one is not None
+    if step is Step.LOOK:
+        return series.look(place, master_id, content, one)
+    assert standing.found is not None
+    if isinstance(one, Moved):
+        return series.move(place, standing.found, content, one)
+    return events.cancel_occurrence(place, standing.found)
 
 
 def _content(stored: bytes | None) -> Content:
@@ -113,9 +160,9 @@ _INCOMPLETE = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, may_be_applied=True, 
 def _says_what_was_asked(step: Step, response: Response) -> bool:
     body = response.body
     match step:
-        case Step.DELETE:
+        case Step.DELETE | Step.CANCEL:
             return response.status == 204
-        case Step.FIND:
+        case Step.FIND | Step.LOOK:
             found = body.get("value") if isinstance(body, dict) else None
             return isinstance(found, list) and all(map(_names_an_event, found))
         case _:
@@ -130,18 +177,18 @@ def _done(entry: Entry, step: Step, body: Any, circumstances: Circumstances) -> 
     applied = entry.applied
     match step:
         case Step.CREATE:
-            after = replace(
-                applied,
-                place=entry.desired.place,
-                content_hash=entry.desired.content_hash,
-                event_id=body["id"],
-                etag=body["@odata.etag"],
-                in_doubt=False,
-            )
+            created = replace(applied, place=entry.desired.place, event_id=body["id"], in_doubt=False)
+            return _written(replace(entry, applied=created), body, created=True)
         case Step.UPDATE:
-            after = replace(applied, content_hash=entry.desired.content_hash, etag=body["@odata.etag"])
+            return _written(entry, body, created=False)
         case Step.READ:
             after = replace(applied, etag=body["@odata.etag"])
+            if _under_way(entry) is not None:
+                after = replace(after, content_hash=entry.desired.content_hash, master_hash=None)
+        case Step.LOOK:
+            return _looked(entry, body["value"], circumstances.attempts)
+        case Step.MOVE | Step.CANCEL:
+            after = series.one_done(applied)
         case Step.FIND:
             after = _found(entry, body["value"])
             if after.event_id is not None:
@@ -165,20 +212,62 @@ def _done(entry: Entry, step: Step, body: Any, circumstances: Circumstances) -> 
     return Advance(replace(entry, applied=after))
 
 
+def _written(entry: Entry, body: Any, *, created: bool) -> Advance:
+    """The event says what is desired; only a series may still have exceptions to come."""
+    desired = entry.desired
+    applied = replace(entry.applied, etag=body["@odata.etag"], master_hash=None, series=None)
+    standing = series.standing_of(_content(desired.content), created=created)
+    if standing is None:
+        return Advance(replace(entry, applied=replace(applied, content_hash=desired.content_hash)))
+    # What may deviate from now on is recorded before it does.
+    under_way = replace(applied, content_hash=None, master_hash=desired.content_hash, series=standing)
+    return Advance(replace(entry, applied=under_way), reload=True)
+
+
+# So many times the occurrence of a series that was just created is looked for before somebody is believed to have
+# deleted it.
+MISSING_BEFORE_GONE = 2
+_MISSING = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, code="occurrence not found")
+
+
+def _looked(entry: Entry, shown: list[dict[str, Any]], attempts: int) -> Advance:
+    content, standing = _content(entry.desired.content), entry.applied.series
+    assert standing is not None
+    one = series.due(content, standing)
+    assert one is not None
+    found = series.found_in(content, one, shown)
+    if found is not None:
+        return Advance(replace(entry, applied=replace(entry.applied, series=replace(standing, found=found))))
+    if standing.created and attempts < MISSING_BEFORE_GONE:
+        return Advance(entry, _MISSING)
+    if standing.created or not isinstance(one, Moved):
+        return Advance(replace(entry, applied=series.one_done(entry.applied)))
+    # It was cancelled for an earlier plan, or by the user, and nothing brings it back.
+    return _stale(entry, standing)
+
+
+def _stale(entry: Entry, standing: StandingSeries) -> Advance:
+    stale = replace(entry.applied, content_hash=None, master_hash=None, series=replace(standing, stale=True))
+    return Advance(replace(entry, applied=stale), reload=True)
+
+
 def _found(entry: Entry, found: list[dict[str, Any]]) -> Applied:
     """Ours is the one that bears our transaction id: a copy that the user made bears the mark, and not that."""
     ours = {str(transaction_id_of(entry.entry_id, number)) for number in range(entry.applied.generation + 1)}
     for event in found:
         if str(event.get("transactionId") or "").lower() in ours:
-            return replace(
-                entry.applied, event_id=event["id"], etag=event["@odata.etag"], content_hash=None, in_doubt=False
-            )
+            return replace(_unknown(entry.applied), event_id=event["id"], etag=event["@odata.etag"], in_doubt=False)
     return replace(entry.applied, in_doubt=False)
+
+
+def _unknown(applied: Applied) -> Applied:
+    """What the event says is not known. What may deviate in a series still may."""
+    return replace(applied, content_hash=None, master_hash=None)
 
 
 def _gone(applied: Applied) -> Applied:
     return replace(
-        applied, event_id=None, etag=None, content_hash=None, generation=applied.generation + 1, in_doubt=False
+        _unknown(applied), event_id=None, etag=None, generation=applied.generation + 1, in_doubt=False, series=None
     )
 
 
@@ -202,12 +291,12 @@ def _faulted(entry: Entry, step: Step, fault: Fault, attempts: int) -> Advance:
             if desired.place is None:
                 return Advance(replace(entry, applied=_gone(applied)))
             # A mailbox that got another name took its events along: look for ours under the new one.
-            renamed = replace(applied, place=desired.place, event_id=None, etag=None, content_hash=None, in_doubt=True)
+            renamed = replace(_unknown(applied), place=desired.place, event_id=None, etag=None, in_doubt=True)
             return Advance(replace(entry, applied=renamed), reload=True)
-        case ((Step.UPDATE | Step.READ), Reason.EVENT_GONE):
+        case ((Step.UPDATE | Step.READ | Step.LOOK), Reason.EVENT_GONE):
             return Advance(replace(entry, applied=_gone(applied)), fault, reload=True)
         case ((Step.UPDATE | Step.DELETE), Reason.CONFLICT):
-            return Advance(replace(entry, applied=replace(applied, etag=None, content_hash=None)), fault, reload=True)
+            return Advance(replace(entry, applied=replace(_unknown(applied), etag=None)), fault, reload=True)
         case Step.CREATE, Reason.CONFLICT:
             # Somebody was quicker, perhaps a moment ago: only a search from now on tells.
             return Advance(replace(entry, applied=_doubtful(entry)))
@@ -215,8 +304,22 @@ def _faulted(entry: Entry, step: Step, fault: Fault, attempts: int) -> Advance:
             return Advance(replace(entry, applied=_doubtful(entry)), fault)
         case ((Step.UPDATE | Step.DELETE), _) if fault.may_be_applied:
             # What stands there now is not known, whatever is desired next.
-            return Advance(replace(entry, applied=replace(applied, content_hash=None)), fault)
+            return Advance(replace(entry, applied=_unknown(applied)), fault)
+        case ((Step.LOOK | Step.MOVE | Step.CANCEL), _):
+            return _exception_faulted(entry, step, fault, attempts)
     return Advance(entry, fault)
+
+
+def _exception_faulted(entry: Entry, step: Step, fault: Fault, attempts: int) -> Advance:
+    applied, standing = entry.applied, entry.applied.series
+    assert standing is not None
+    if fault.reason is Reason.EVENT_GONE:
+        # It went between our looking and our writing: for a cancellation that is as good.
+        return _done(entry, step, None, Circumstances()) if step is Step.CANCEL else _looked(entry, [], attempts)
+    if fault.reason is Reason.EVENT_REJECTED and not standing.created:
+        # It may stand in the way of what was there before; in a new series nothing was.
+        return _stale(entry, standing)
+    return Advance(replace(entry, applied=replace(applied, etag=None, series=replace(standing, found=None))), fault)
 
 
 def _doubtful(entry: Entry) -> Applied:
