@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from calbus.recurrence import Recurrence
+from calbus.recurrence import Recurrence, StandingSeries
 from schemas.items import Kind
 from schemas.reasons import Reason
 
@@ -144,6 +144,10 @@ class Applied:
     in_doubt: bool = False
     grant: str | None = None
     """The last grant that was found to be given."""
+    master_hash: bytes | None = None
+    """Of a series whose exceptions are still due: the content whose master stands."""
+    series: StandingSeries | None = None
+    """Of a series with exceptions; None of everything else."""
 
     @property
     def may_exist(self) -> bool:

@@ -69,7 +69,10 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From the day of the first occurrence: up to and including the day `until`, or `count` times, or without end."""
+    """From the day of the first occurrence up to and including the day `until`, or without end.
+
+    Where the series is counted, `count` says how often, and `until` is the day of the last occurrence.
+    """
 
     start: date
     until: date | None = None
@@ -143,3 +146,39 @@ class Recurrence:
                 for move in fields["moved"]
             ),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StandingSeries:
+    """What a writer knows of a series with exceptions that stands in a calendar, beside its master.
+
+    It is recorded before the first exception is sent, so that whoever comes later knows what may deviate.
+    """
+
+    frame: str
+    """Which times, pattern and range the master has; see `services.writer.series`."""
+    cancelled: tuple[date, ...]
+    moved: tuple[date, ...]
+    """The days that deviate, or may, on our account."""
+    created: bool
+    """The master was created for this content: nothing in the series is older than it."""
+    done: int = 0
+    """So many of the content's exceptions are brought about, in the order of `Recurrence.exceptions`."""
+    stale: bool = False
+    """The calendar would not take an exception: the series is to be written anew."""
+    found: str | None = None
+    """The id of the occurrence that is the next exception's; known for a moment only, and not stored."""
+
+    def to_json(self) -> str:
+        """The stored form."""
+        fields = asdict(self)
+        del fields["found"]
+        return orjson.dumps(fields).decode()
+
+    @classmethod
+    def from_json(cls, stored: str) -> "StandingSeries":
+        """The inverse of `to_json`, without what was found."""
+        fields: dict[str, Any] = orjson.loads(stored)
+        fields["cancelled"] = tuple(map(date.fromisoformat, fields["cancelled"]))
+        fields["moved"] = tuple(map(date.fromisoformat, fields["moved"]))
+        return cls(**fields)

@@ -10,12 +10,15 @@ from tzlocal.windows_tz import tz_win, win_tz
 
 from calbus.entry import Content, Place
 from calbus.graph.calls import Request
+from calbus.graph.series import patterned, zone_of_series
 
 # Marks an event as ours and says which entry it is. Only a hint: a copy that the user makes bears it too.
 MARKER = "String {6d9f6c1e-2f0b-4f0e-8f43-5d7f0a3e9b11} Name CalbusEntry"
 
 IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}
 _FIELDS = "$select=id,changeKey,transactionId"
+# More than a window around one occurrence ever holds.
+INSTANCES_MAX = 100
 
 
 def create(
@@ -30,7 +33,9 @@ def create(
 
 def update(place: Place, event_id: str, etag: str, content: Content) -> Request:
     """Make the event equal to `content`, unless it was changed since `etag`. Moves and edits a whole event."""
-    return Request("update", "PATCH", _event(place, event_id), {**IMMUTABLE, "If-Match": etag}, event_of(content))
+    # What is not named stays: only an explicit null makes a series a single event again.
+    body = {"recurrence": None, **event_of(content)}
+    return Request("update", "PATCH", _event(place, event_id), {**IMMUTABLE, "If-Match": etag}, body)
 
 
 def delete(place: Place, event_id: str, etag: str) -> Request:
@@ -50,10 +55,31 @@ def find(place: Place, entry_id: UUID, calendar_id: str | None = None) -> Reques
     return Request("find", "GET", f"{_events(place, calendar_id)}?{query}", IMMUTABLE)
 
 
+def instances(place: Place, master_id: str, begin: datetime, end: datetime) -> Request:
+    """Read the occurrences of a series between two times in UTC: their ids, and when the pattern has them begin."""
+    window = f"startDateTime={begin.isoformat()}Z&endDateTime={end.isoformat()}Z"
+    query = f"{window}&$select=id,originalStart,type&$top={INSTANCES_MAX}"
+    return Request("instances", "GET", f"{_event(place, master_id)}/instances?{query}", IMMUTABLE)
+
+
+def update_occurrence(place: Place, occurrence_id: str, content: Content) -> Request:
+    """Make one occurrence of a series equal to `content`, which itself does not recur.
+
+    No etag is asked for: each write to an occurrence changes those of all the others.
+    """
+    return Request("update_occurrence", "PATCH", _event(place, occurrence_id), IMMUTABLE, event_of(content))
+
+
+def cancel_occurrence(place: Place, occurrence_id: str) -> Request:
+    """Delete one occurrence; its series goes on."""
+    return Request("cancel_occurrence", "DELETE", _event(place, occurrence_id), IMMUTABLE)
+
+
 def event_of(content: Content) -> dict[str, Any]:
     """The event as Graph wants it. Everything that calbus decides is named, so that an update leaves nothing over."""
     reminds = content.reminder_minutes is not None
     start, end, zone = graph_times(content)
+    recurrence = {} if content.recurrence is None else {"recurrence": patterned(content.recurrence, zone)}
     return {
         "subject": content.subject,
         "body": {"contentType": "text", "content": content.body},
@@ -68,14 +94,17 @@ def event_of(content: Content) -> dict[str, Any]:
         "isReminderOn": reminds,
         "reminderMinutesBeforeStart": content.reminder_minutes or 0,
         "location": {"displayName": content.place},
+        **recurrence,
     }
 
 
 def graph_times(content: Content) -> tuple[datetime, datetime, str]:
     """Wall-clock start and end, and the Windows name of their zone, which every mailbox understands.
 
-    In UTC where Windows has no zone that shows these instants at these wall-clock times.
+    In UTC where Windows has no zone that shows these instants at these wall-clock times; but a series keeps its zone.
     """
+    if content.recurrence is not None:
+        return content.start, content.end, zone_of_series(content)
     name = tz_win.get(content.time_zone)
     if name is not None and (content.all_day or _agree(content, win_tz[name])):
         return content.start, content.end, name

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from calbus.entry import Content, ShowAs
+from calbus.recurrence import Recurrence
 from schemas.items import ItemUpserted, Status
 from schemas.switches import ProjectSettings, TenantSettings
+from services.ingest.recurrences import Refusal, series_of
 from services.ingest.shortening import shorten
 from services.ingest.texts import texts_in
-from services.ingest.times import slot_of
+from services.ingest.times import Slot, slot_of
 from services.ingest.wording import plain, word
 
 PLACE_MAX_UNITS = 255
@@ -34,10 +36,13 @@ class Draft:
 
 def draft_of(
     item: ItemUpserted, start: datetime | date, tenant: TenantSettings, project: ProjectSettings | None
-) -> Draft:
-    """The entry for an item that starts at `start`. What is too long is shortened, never refused."""
+) -> Draft | Refusal:
+    """The entry for an item that starts at `start`. What is too long is shortened, only a recurrence refused."""
     default_minutes = (project and project.default_duration_minutes) or tenant.default_duration_minutes
-    slot = slot_of(item, start, tenant.time_zone, default_minutes)
+    times = _times(item, start, tenant.time_zone, default_minutes)
+    if isinstance(times, Refusal):
+        return times
+    slot, recurrence = times
     texts = texts_in(tenant.locale)
     wording = word(item, texts, project, subject_template=tenant.subject_template, body_template=tenant.body_template)
     content = Content(
@@ -54,5 +59,15 @@ def draft_of(
         color=COLORS[item.status],
         reminder_minutes=item.reminder_minutes,
         place=shorten(plain(item.place), PLACE_MAX_UNITS),
+        recurrence=recurrence,
     )
     return Draft(content, wording.notice)
+
+
+def _times(
+    item: ItemUpserted, start: datetime | date, zone_name: str, default_minutes: int
+) -> tuple[Slot, Recurrence | None] | Refusal:
+    if item.recurrence is None:
+        return slot_of(item, start, zone_name, default_minutes), None
+    series = series_of(item, start, zone_name, default_minutes)
+    return series if isinstance(series, Refusal) else (series.slot, series.recurrence)

@@ -20,6 +20,7 @@ from schemas.switches import (
     TenantSettings,
 )
 from services.ingest.content import draft_of
+from services.ingest.recurrences import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,12 @@ def decide(item: ItemUpserted | None, assignee: str, switches: Switches, standin
     unwanted = _project_unwanted(item, switches)
     if unwanted is not None:
         return Decision(Intent.ABSENT, unwanted)
-    if item.recurrence is not None:
-        return Decision(Intent.HOLD, Reason.RECURRENCE_NOT_SUPPORTED)
     tenant, account = switches.tenant, switches.account
     assert tenant is not None
     assert isinstance(account, AccountSettings)
     draft = draft_of(item, item.start, tenant, switches.project)
+    if isinstance(draft, Refusal):
+        return Decision(Intent.HOLD, Reason.RECURRENCE_NOT_SUPPORTED, notice=draft.says)
     if _too_old(draft.content, tenant.backfill, switches.activated_at, standing):
         return Decision(Intent.ABSENT, Reason.BEFORE_ACTIVATION)
     assigner = None
@@ -103,8 +104,18 @@ def _too_old(content: Content, backfill: Backfill, activated_at: datetime | None
         return False
     if standing.since >= activated_at:
         return False
-    end = content.end.replace(tzinfo=ZoneInfo(content.time_zone)).astimezone(UTC)
-    return backfill is Backfill.NONE or end <= activated_at
+    if backfill is Backfill.NONE:
+        return True
+    end = _last_end(content)
+    return end is not None and end.replace(tzinfo=ZoneInfo(content.time_zone)).astimezone(UTC) <= activated_at
+
+
+def _last_end(content: Content) -> datetime | None:
+    """When the entry, or its last occurrence, is over; None if it recurs for ever."""
+    if content.recurrence is None:
+        return content.end
+    until = content.recurrence.range.until
+    return content.end + (until - content.start.date()) if until is not None else None
 
 
 def _switched_off(switches: Switches) -> Reason | None:

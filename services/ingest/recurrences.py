@@ -479,8 +479,9 @@ def _series(text: str, slot: Slot, exceptions: Iterable[Deviation], *, all_day: 
     if length > _shortest_gap(pattern):
         _refuse("An occurrence lasts longer than the time to the next one.")
     count = rule.count
-    if count is not None and count > NUMBERED_MAX_OCCURRENCES:
-        until, count = occurrences.last_of(count), None
+    if count is not None:
+        until = occurrences.last_of(count)
+        count = count if count <= NUMBERED_MAX_OCCURRENCES else None
     cancelled: set[date] = set()
     moved: dict[date, Slot] = {}
     deviating = [*map(Deviation, excluded), *exceptions]

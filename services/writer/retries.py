@@ -9,6 +9,7 @@ from services.writer.reconciler import Step
 # So many times a conflict is simply looked at again; then it waits like any passing fault.
 RELOADS_AT_ONCE_MAX = 3
 _DOUBLINGS_MAX = 30
+_REFUSABLE = (Step.CREATE, Step.UPDATE, Step.LOOK, Step.MOVE, Step.CANCEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def decide_retry(
 
     Only a refusal of what we wrote ends a plan. Everything else is tried for as long as the plan stands.
     """
-    if fault.reason is Reason.EVENT_REJECTED and step in (Step.CREATE, Step.UPDATE):
+    if fault.reason is Reason.EVENT_REJECTED and step in _REFUSABLE:
         return GiveUp(fault.reason)
     asked_s = fault.retry_after_s or 0.0
     if fault.reason is Reason.THROTTLED:

@@ -3,7 +3,7 @@
 How subject and body are worded, and what templates do to them, stands in test_wording.py.
 """
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calbus.entry import Content, ShowAs
+from calbus.recurrence import Range
 from schemas.items import ItemUpserted, Priority, Status
 from schemas.switches import Locale, ProjectSettings, TenantSettings
-from services.ingest.content import COLORS, PLACE_MAX_UNITS, draft_of
+from services.ingest.content import COLORS, PLACE_MAX_UNITS, Draft, draft_of
+from services.ingest.recurrences import Refusal
 from services.ingest.shortening import units
 from services.ingest.texts import texts_in
 from tests.unit import strategies as some
@@ -28,7 +30,9 @@ def content(**fields: Any) -> Content:
 
 def content_of_item(item: ItemUpserted, *settings: Any) -> Content:
     assert item.start is not None
-    return draft_of(item, item.start, *(settings or (tenant(), None))).content
+    draft = draft_of(item, item.start, *(settings or (tenant(), None)))
+    assert isinstance(draft, Draft), draft
+    return draft.content
 
 
 @pytest.mark.parametrize("status", Status)
@@ -110,5 +114,16 @@ def test_the_projects_default_duration_comes_before_the_tenants(project_minutes:
 def test_every_accepted_item_has_a_content_that_can_be_stored(
     item: ItemUpserted, tenant: TenantSettings, project: ProjectSettings | None
 ) -> None:
-    planned = content_of_item(item, tenant, project)
-    assert Content.from_json(planned.to_json()) == planned
+    assert item.start is not None
+    draft = draft_of(item, item.start, tenant, project)
+    if isinstance(draft, Refusal):
+        assert item.recurrence is not None
+    else:
+        assert Content.from_json(draft.content.to_json()) == draft.content
+
+
+def test_a_recurring_item_begins_with_the_rules_first_day() -> None:
+    planned = content(recurrence="RRULE:FREQ=WEEKLY;BYDAY=TH;COUNT=3", duration="PT1H")
+    assert (planned.start, planned.end) == (datetime(2026, 11, 26, 9), datetime(2026, 11, 26, 10))
+    assert planned.recurrence is not None
+    assert planned.recurrence.range == Range(date(2026, 11, 26), date(2026, 12, 10), 3)

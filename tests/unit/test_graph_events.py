@@ -1,6 +1,6 @@
 """Entries in the words of Graph: paths, bodies, and times that any mailbox understands."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from calbus.entry import ItemKey, Place, ShowAs, entry_id_of, transaction_id_of
 from calbus.graph import events
 from calbus.graph.client import Request
 from calbus.graph.events import MARKER, event_of, graph_times
+from calbus.recurrence import Pattern, PatternType, Range, Recurrence
 from schemas.items import Kind
 from tests.unit import strategies as some
 from tests.unit.strategies import content
@@ -100,6 +101,21 @@ def test_an_update_names_everything_that_a_create_does() -> None:
     created = set(body_of(events.create(PLACE, ENTRY_ID, TRANSACTION_ID, content())))
     updated = set(body_of(events.update(PLACE, "E1", 'W/"1"', content())))
     assert created - updated == {"transactionId", "singleValueExtendedProperties"}
+
+
+def test_an_update_says_that_an_event_does_not_recur() -> None:
+    assert body_of(events.update(PLACE, "E1", 'W/"1"', content()))["recurrence"] is None
+
+
+def test_a_series_says_its_zone_with_its_times_and_with_its_range() -> None:
+    pattern = Pattern(PatternType.DAILY, 2)
+    daily = content(recurrence=Recurrence(pattern, Range(date(2026, 11, 23))), time_zone="Antarctica/Troll")
+    for event in (event_of(daily), body_of(events.update(PLACE, "E1", 'W/"1"', daily))):
+        assert event["start"] == {"dateTime": "2026-11-23T09:00:00", "timeZone": "Antarctica/Troll"}
+        assert event["recurrence"] == {
+            "pattern": {"type": "daily", "interval": 2},
+            "range": {"type": "noEnd", "startDate": "2026-11-23", "recurrenceTimeZone": "Antarctica/Troll"},
+        }
 
 
 def test_an_event_invites_nobody() -> None:

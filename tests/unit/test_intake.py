@@ -175,10 +175,11 @@ def test_an_item_that_is_not_to_be_written_ends_at_once() -> None:
     assert endings(deployment) == [(1, "withdrawn", "no_start")]
 
 
-def test_a_recurring_item_is_refused() -> None:
+def test_a_recurring_item_that_outlook_cannot_express_is_refused() -> None:
     deployment = ready()
-    deployment.receive(planned(recurrence="RRULE:FREQ=DAILY"))
+    deployment.receive(planned(recurrence="RRULE:FREQ=HOURLY"))
     assert endings(deployment) == [(1, "refused", "recurrence_not_supported")]
+    assert "FREQ=HOURLY: a series in Outlook has at most one occurrence a day." in deployment.outcomes[-1].notice
 
 
 def test_a_newer_revision_supersedes_one_that_was_not_written() -> None:
@@ -300,7 +301,7 @@ def arrivals(draw: st.DrawFn, sent: list[ItemEvent]) -> ItemEvent:
         start=draw(st.sampled_from(("2026-11-23T09:00", "2026-11-24T09:00", None))),
         project=draw(st.sampled_from((None, PROJECT))),
         assignees=draw(st.sampled_from((("anna",), ("bob",), ("anna", "bob"), ()))),
-        recurrence=draw(st.sampled_from((None, None, None, "RRULE:FREQ=DAILY"))),
+        recurrence=draw(st.sampled_from((None, None, "RRULE:FREQ=DAILY", "RRULE:FREQ=HOURLY"))),
     )
 
 

@@ -14,6 +14,7 @@ from tests.unit import strategies as some
 from tests.unit.strategies import ASSIGNEE, PROJECT, account, project, tenant, upserted
 
 START = "2026-11-23T09:00"
+HOURLY = "RRULE:FREQ=HOURLY"
 
 TENANTS = (None, tenant(enabled=False), tenant())
 PROJECTS = (None, project(enabled=False), project())
@@ -31,7 +32,7 @@ ITEMS = (
     *(
         upserted(assignees=assignees, start=start, project=of_project, recurrence=recurrence)
         for assignees, start, of_project, recurrence in product(
-            ((ASSIGNEE,), ("bob",), ()), (None, START), (None, PROJECT), (None, "RRULE:FREQ=DAILY")
+            ((ASSIGNEE,), ("bob",), ()), (None, START), (None, PROJECT), (None, "RRULE:FREQ=DAILY", HOURLY)
         )
     ),
 )
@@ -62,7 +63,7 @@ def specified(
         (item is not None and item.start is None, Intent.ABSENT, Reason.NO_START),
         (in_project and (project is None or not project.enabled), Intent.ABSENT, Reason.PROJECT_NOT_ENABLED),
         (in_project and chosen is not None and PROJECT not in chosen, Intent.ABSENT, Reason.PROJECT_NOT_SELECTED),
-        (item is not None and item.recurrence is not None, Intent.HOLD, Reason.RECURRENCE_NOT_SUPPORTED),
+        (item is not None and item.recurrence == HOURLY, Intent.HOLD, Reason.RECURRENCE_NOT_SUPPORTED),
         (True, Intent.PRESENT, Reason.WRITTEN),
     ]
     return next((intent, reason) for applies, intent, reason in questions if applies)

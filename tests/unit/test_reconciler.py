@@ -186,7 +186,9 @@ class Graph:
                 return Response(204, None, None)
             case "update":
                 assert request.body is not None
-                event.fields, event.etag = dict(request.body), self._etag()
+                # A null takes the property away.
+                event.fields = {name: value for name, value in request.body.items() if value is not None}
+                event.etag = self._etag()
         return Response(200, self._shown(event_id, event), None)
 
     def _create(self, mailbox: str, calendar: dict[str, Event], request: Request) -> Response:

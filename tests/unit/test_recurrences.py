@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 from dateutil import rrule
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calbus.entry import Content, ShowAs
@@ -499,8 +499,8 @@ def days_of_rule(text: str, start: datetime, number: int) -> list[date]:
 @given(rules(), starts)
 def test_a_translated_rule_has_the_days_of_the_rule(text: str, start: datetime) -> None:
     translated = translate(f"RRULE:{text}", slot(start))
-    assume(isinstance(translated, Series))
-    assert isinstance(translated, Series)
+    if isinstance(translated, Refusal):
+        return  # that it is refused rightly is said above
     assert days_in_outlook(translated.recurrence, SEEN) == days_of_rule(text, start, SEEN)
     assert translated.slot.start.date() == translated.recurrence.range.start
 
@@ -509,8 +509,8 @@ def test_a_translated_rule_has_the_days_of_the_rule(text: str, start: datetime) 
 def test_a_counted_rule_has_as_many_days(text: str, start: datetime, count: int) -> None:
     text = f"{text};COUNT={count}"
     translated = translate(f"RRULE:{text}", slot(start))
-    assume(isinstance(translated, Series))
-    assert isinstance(translated, Series)
+    if isinstance(translated, Refusal):
+        return  # that it is refused rightly is said above
     assert days_in_outlook(translated.recurrence, SEEN) == days_of_rule(text, start, SEEN)
 
 
@@ -521,8 +521,8 @@ def test_a_rule_with_an_end_has_the_days_up_to_it(text: str, start: datetime, af
     until = (start + after).replace(tzinfo=ZoneInfo(zone))
     text = f"{text};UNTIL={until.astimezone(ZoneInfo('UTC')):%Y%m%dT%H%M%SZ}"
     translated = translate(f"RRULE:{text}", slot(start, zone=zone))
-    assume(isinstance(translated, Series))
-    assert isinstance(translated, Series)
+    if isinstance(translated, Refusal):
+        return  # that it is refused rightly is said above
     expected = rrule.rrulestr(text, dtstart=start.replace(tzinfo=ZoneInfo(zone)))
     assert days_in_outlook(translated.recurrence, SEEN) == [moment.date() for moment in islice(expected, SEEN)]
 
@@ -562,8 +562,8 @@ def test_a_recurrence_survives_being_stored(text: str, start: datetime) -> None:
     first = datetime.combine(start.date(), time(9, 30))
     moved = Deviation(first, slot(first.replace(hour=15)))
     translated = translate(f"RRULE:{text};UNTIL=20450101", slot(start), [Deviation(start.date()), moved])
-    assume(isinstance(translated, Series))
-    assert isinstance(translated, Series)
+    if isinstance(translated, Refusal):
+        return  # that it is refused rightly is said above
     stored = orjson.loads(orjson.dumps(translated.recurrence))
     assert Recurrence.from_json(stored) == translated.recurrence
 

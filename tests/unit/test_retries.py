@@ -43,7 +43,8 @@ def decided(fault: Fault, step: Step = Step.UPDATE, attempts: int = 0, *, reload
 @pytest.mark.parametrize("reason", sorted(POSSIBLE))
 def test_only_a_refusal_of_what_was_written_ends_a_plan(reason: Reason, step: Step) -> None:
     over = isinstance(decided(Fault(reason, Scope.ENTRY), step), GiveUp)
-    assert over == (reason is Reason.EVENT_REJECTED and step in (Step.CREATE, Step.UPDATE))
+    refusable = (Step.CREATE, Step.UPDATE, Step.LOOK, Step.MOVE, Step.CANCEL)
+    assert over == (reason is Reason.EVENT_REJECTED and step in refusable)
 
 
 def test_a_plan_that_ends_tells_its_reason() -> None:
