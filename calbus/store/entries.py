@@ -138,14 +138,25 @@ FROM unnest($1::uuid[], $2::bigint[]) AS r (entry_id, plan) JOIN locked USING (e
 WHERE e.entry_id = r.entry_id AND e.plan = r.plan AND e.refusal IS NOT NULL AND NOT e.owed
 """
 
+# Also those that wait because the check itself is forbidden.
 _ASK_ACCESS = """
-UPDATE entry e SET access_asked_at = now(), due_at = now()
-WHERE e.tenant = $1 AND e.refusal IS NOT NULL AND ($2::text IS NULL OR e.assignee = $2)
-  AND ($3::text IS NULL OR EXISTS (
-    SELECT FROM item i
-    WHERE (i.tenant, i.source, i.kind, i.id) = (e.tenant, e.source, e.kind, e.id) AND i.owner = $3
-  ))
+WITH locked AS (
+    SELECT e.entry_id FROM entry e
+    WHERE e.tenant = $1 AND ($2::text IS NULL OR e.assignee = $2)
+      AND (e.refusal IS NOT NULL OR (e.due_at IS NOT NULL AND e.last_error = 'access_check_forbidden'))
+      AND ($3::text IS NULL OR EXISTS (
+        SELECT FROM item i
+        WHERE (i.tenant, i.source, i.kind, i.id) = (e.tenant, e.source, e.kind, e.id) AND i.owner = $3
+      ))
+    ORDER BY e.entry_id FOR UPDATE OF e
+)
+UPDATE entry e SET access_asked_at = now(), due_at = now() FROM locked l WHERE e.entry_id = l.entry_id
 """
+
+_LOOK_AT = f"""
+SELECT {_COLUMNS}, e.attempts, e.last_error, e.refusal, e.due_at, e.applied_at FROM entry e
+WHERE e.tenant = $1 AND e.source = $2 AND e.kind = $3 AND e.id = $4
+"""  # noqa: S608
 
 _POSTPONE = """
 WITH locked AS (
@@ -275,7 +286,10 @@ async def reopen(connection: Connection, refused: list[tuple[UUID, int]]) -> Non
 
 
 async def ask_access(pool: asyncpg.Pool, tenant: str, *, assignee: str | None, owner: str | None) -> None:
-    """Have refused entries looked at at once, believing nothing that was read before now; None means any."""
+    """Have entries that were refused, or could not be checked, looked at at once; what was read before is void.
+
+    None means any assignee, any owner.
+    """
     await pool.execute(_ASK_ACCESS, tenant, assignee, owner)
 
 

@@ -12,7 +12,7 @@ from calbus.bus.kafka import consumer, producer, topic_name, watch_kafka
 from calbus.bus.outbox import Relay
 from calbus.bus.wakeups import send_wakeups
 from calbus.cli import command_of
-from calbus.graph.client import graph_client
+from calbus.graph.client import GraphClient, graph_client
 from calbus.lifecycle import run
 from calbus.outage import kafka, postgres
 from calbus.store import entries
@@ -21,6 +21,8 @@ from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
 from schemas.events import Topic
+from services.writer.access_check import AccessCheck
+from services.writer.calendars import Calendars
 from services.writer.categories import Categories
 from services.writer.dispatcher import COMMIT_INTERVAL_S, Dispatcher, HandOver, LaneRests
 from services.writer.handler import Handler
@@ -54,6 +56,7 @@ async def serve(settings: WriterSettings) -> None:
             await broker.insist(lambda: send_wakeups(sender, commands, due))
 
         lanes = Lanes(_limits(settings))
+        calendars = Calendars(graph)
         rests = LaneRests(lanes)
         dispatcher = Dispatcher(
             lanes,
@@ -63,7 +66,9 @@ async def serve(settings: WriterSettings) -> None:
                 graph,
                 _policy(settings),
                 rests,
-                gates=[Categories(pool, graph, postgres=database)],
+                calendars=calendars,
+                # Whoever may not assign leaves nothing behind, not even a category.
+                gates=[_access_check(settings, graph, calendars), Categories(pool, graph, postgres=database)],
                 doubt_s=settings.writer_doubt_s,
                 recheck_s=settings.writer_refusal_recheck_s,
                 postgres=database,
@@ -142,6 +147,16 @@ def _limits(settings: WriterSettings) -> LaneLimits:
         settings.writer_lane_max_requests_per_10_min,
         settings.writer_lane_max_entries,
         settings.writer_max_entries,
+    )
+
+
+def _access_check(settings: WriterSettings, graph: GraphClient, calendars: Calendars) -> AccessCheck:
+    return AccessCheck(
+        graph,
+        calendars,
+        ttl_s=settings.writer_access_ttl_s,
+        refusal_ttl_s=settings.writer_access_refusal_ttl_s,
+        max_facts=settings.writer_access_max_facts,
     )
 
 

@@ -32,11 +32,9 @@ def judge(owner: frozenset[str], permissions: Sequence[Permission], groups: Iter
     by_name = [permission.role in EDITING_ROLES for permission in permissions if permission.address in owner]
     if by_name:
         return Verdict.GRANTED if any(by_name) else Verdict.DENIED
-    editing = [permission for permission in permissions if permission.role in EDITING_ROLES]
-    if any(permission.everybody for permission in editing):
+    if any(permission.everybody for permission in permissions if permission.role in EDITING_ROLES):
         return Verdict.GRANTED
-    # Nothing says which lines are groups; those of other organisations are none of this directory's.
-    candidates = {permission.address for permission in editing if permission.inside and permission.address is not None}
+    candidates = editors(permissions)
     if not candidates:
         return Verdict.DENIED
     if groups is None:
@@ -47,3 +45,12 @@ def judge(owner: frozenset[str], permissions: Sequence[Permission], groups: Iter
             return Verdict.GRANTED
         hidden = hidden or not group.seen
     return Verdict.HIDDEN if hidden else Verdict.DENIED
+
+
+def editors(permissions: Iterable[Permission]) -> frozenset[str]:
+    """The addresses that may edit. Nothing says which are groups; those outside are none of this directory's."""
+    return frozenset(
+        permission.address
+        for permission in permissions
+        if permission.role in EDITING_ROLES and permission.inside and permission.address is not None
+    )

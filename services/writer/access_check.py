@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from calbus.entry import Place
@@ -19,17 +20,20 @@ from calbus.graph.permissions import Group, PageReader, Permission, T, unclear
 from calbus.store.entries import Loaded
 from calbus.telemetry import ACCESS_CHECKS
 from schemas.reasons import Reason
-from services.writer.access import Verdict, judge
+from services.writer.access import Verdict, editors, judge
 from services.writer.calendars import Whereabouts
 from services.writer.facts import FAULT_KEPT_S, Demand, Facts, Reading
 from services.writer.gates import Passage
 
 PAGES_MAX = 20
+# Where groups may not be read: so many of those who may edit are looked at, whether they are people.
+PEOPLE_MAX = 10
 # So says Graph of a mailbox that is not there, and of one that calbus is kept out of.
 _NO_MAILBOX = frozenset(
     (Reason.MAILBOX_UNKNOWN, Reason.MAILBOX_NOT_IN_CLOUD, Reason.ACCESS_DENIED, Reason.ACCESS_POLICY)
 )
 _FORBIDDEN = frozenset((Reason.ACCESS_DENIED, Reason.ACCESS_POLICY))
+_GROUPS_HIDDEN = Fault(Reason.ACCESS_CHECK_FORBIDDEN, Scope.ENTRY, code="groups hidden")
 # Said of events; of a question they say nothing that helps.
 _OF_EVENTS = frozenset((Reason.EVENT_GONE, Reason.EVENT_REJECTED, Reason.CONFLICT, Reason.IN_DOUBT))
 
@@ -112,7 +116,9 @@ class AccessCheck:
             self._permissions.get(
                 question.key(place.mailbox, place.calendar or ""), demand, lambda: self._read_permissions(place)
             ),
-            self._owners.get(question.key(question.assigner), demand, lambda: self._read_owner(question)),
+            self._owners.get(
+                question.key(question.assigner), demand, lambda: self._read_owner(question, question.assigner)
+            ),
         )
         requests = sharing.requests if question.own_lane else 0
         if isinstance(sharing.value, Fault):
@@ -127,17 +133,41 @@ class AccessCheck:
             return Passage(requests)
         verdict = judge(names, sharing.value, None)
         if verdict is Verdict.ASK_GROUPS:
-            groups = await self._groups.get(
-                question.key(question.assigner), demand, lambda: self._read_groups(question, address)
+            asked = await self._judge_by_groups(question, names, sharing.value, demand)
+            if isinstance(asked, Fault):
+                return Passage(requests, fault=_said_of(asked, own_lane=False))
+            verdict = asked
+        return Passage(requests, refusal=None if verdict is Verdict.GRANTED else Reason.ASSIGNER_LACKS_ACCESS)
+
+    async def _judge_by_groups(
+        self, question: _Question, names: frozenset[str], sharing: tuple[Permission, ...], demand: Demand
+    ) -> Verdict | Fault:
+        """Granted or denied; a fault where that cannot be told."""
+        groups = await self._groups.get(
+            question.key(question.assigner), demand, lambda: self._read_groups(question, names)
+        )
+        hidden = _GROUPS_HIDDEN
+        if isinstance(groups.value, Fault):
+            if groups.value.reason is not Reason.ACCESS_CHECK_FORBIDDEN:
+                return groups.value
+            hidden = groups.value
+        else:
+            verdict = judge(names, sharing, groups.value)
+            if verdict is not Verdict.HIDDEN:
+                return verdict
+        return Verdict.DENIED if await self._are_people(question, editors(sharing), demand) else hidden
+
+    async def _are_people(self, question: _Question, addresses: frozenset[str], demand: Demand) -> bool:
+        """Whether none of these can be a group: under `/users`, Graph opens no group's calendar."""
+        if len(addresses) > PEOPLE_MAX:
+            return False
+        found = await asyncio.gather(
+            *(
+                self._owners.get(question.key(address), demand, partial(self._read_owner, question, address))
+                for address in addresses
             )
-            if isinstance(groups.value, Fault):
-                return Passage(requests, fault=_said_of(groups.value, own_lane=False))
-            verdict = judge(names, sharing.value, groups.value)
-        if verdict is Verdict.GRANTED:
-            return Passage(requests)
-        if verdict is Verdict.HIDDEN:
-            return Passage(requests, fault=Fault(Reason.ACCESS_CHECK_FORBIDDEN, Scope.ENTRY, code="groups hidden"))
-        return Passage(requests, refusal=Reason.ASSIGNER_LACKS_ACCESS)
+        )
+        return {reading.value for reading in found} == addresses
 
     async def _read_permissions(self, place: Place) -> Reading[tuple[Permission, ...]]:
         where = await self._calendars.whereabouts(place)
@@ -153,18 +183,18 @@ class AccessCheck:
                 reading = replace(reading, value=unclear("no permissions shown"))
         return replace(reading, requests=reading.requests + where.requests)
 
-    async def _read_owner(self, question: _Question) -> Reading[str | None]:
-        request = permissions.ask_owner(question.assigner)
+    async def _read_owner(self, question: _Question, mailbox: str) -> Reading[str | None]:
+        request = permissions.ask_owner(mailbox)
         (response,) = await self._graph.send(question.place.directory, [request])
         if response.fault is not None and response.fault.reason in _NO_MAILBOX:
             return Reading(None)
         return Reading(permissions.read_owner(response))
 
-    async def _read_groups(self, question: _Question, address: str) -> Reading[tuple[Group, ...]]:
+    async def _read_groups(self, question: _Question, names: frozenset[str]) -> Reading[tuple[Group, ...]]:
         """The directory knows a user by the user principal name, which is one of both, most often."""
         directory = question.place.directory
         reading: Reading[tuple[Group, ...]] = Reading(unclear("no such user"), 0)
-        for name in dict.fromkeys((question.assigner.lower(), address)):
+        for name in sorted(names, key=lambda name: name != question.assigner.lower()):
             reading = await self._read_all(directory, permissions.ask_groups(name), permissions.read_groups)
             match reading.value:
                 case Fault(reason=Reason.MAILBOX_UNKNOWN):
@@ -214,7 +244,8 @@ def _said_of(fault: Fault, *, own_lane: bool) -> Fault:
     return replace(
         fault,
         reason=Reason.GRAPH_UNAVAILABLE if passing else fault.reason,
-        scope=fault.scope if own_lane else Scope.ENTRY,
+        # A mailbox's; what the whole directory suffers from is this entry's trouble too.
+        scope=Scope.ENTRY if fault.scope is Scope.MAILBOX and not own_lane else fault.scope,
         may_be_applied=False,
     )
 

@@ -7,9 +7,11 @@ most writes pass without a call.
 from dataclasses import dataclass
 from typing import Protocol
 
+from calbus.entry import Entry, Intent
 from calbus.graph.errors import Fault
 from calbus.store.entries import Loaded
 from schemas.reasons import Reason
+from services.writer.reconciler import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +32,19 @@ class Gate(Protocol):
 
     async def admit(self, loaded: Loaded) -> Passage:
         """Say whether the entry's desired content may be written to its place now."""
+
+
+def is_gated(entry: Entry, step: Step) -> bool:
+    """Whether gates stand before this step. Nothing that only looks, or takes an entry away for good, has any."""
+    desired, applied = entry.desired, entry.applied
+    if desired.intent is not Intent.PRESENT:
+        return False
+    match step:
+        case Step.FIND | Step.READ:
+            return False
+        case Step.NOTHING:
+            # Assigned by somebody else now, in the same words.
+            return desired.grant not in (None, applied.grant)
+        case _:
+            # The removal with which a move begins is among them: refused afterwards, it would leave no entry at all.
+            return True

@@ -24,7 +24,7 @@ from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
 from services.writer.calendars import Calendars
-from services.writer.gates import Gate, Passage
+from services.writer.gates import Gate, Passage, is_gated
 from services.writer.lanes import Job
 from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import GiveUp, RetryPolicy, decide_retry
@@ -93,6 +93,7 @@ class Handler:
         policy: RetryPolicy,
         rests: Rests,
         *,
+        calendars: Calendars,
         gates: Sequence[Gate] = (),
         doubt_s: float,
         recheck_s: float,
@@ -102,7 +103,7 @@ class Handler:
         self._graph = graph
         self._policy = policy
         self._rests = rests
-        self._calendars = Calendars(graph)
+        self._calendars = calendars
         self._gates = gates
         self._doubt_s = doubt_s
         self._recheck_s = recheck_s
@@ -137,7 +138,7 @@ class Handler:
                 if not work.over and (left_s := self._rests.left_s(work.job.lane)):
                     work.retry_after_s, work.over = left_s, True
             steps = [(work, next_step(work.entry)) for work in works if not work.over]
-            due = await self._admitted([(work, step) for work, step in steps if step is not Step.NOTHING])
+            due = await self._admitted(steps)
             if not due:
                 return
             requests = [(work, request_for(work.entry, step, work.calendar_id)) for work, step in due]
@@ -147,10 +148,10 @@ class Handler:
         for work in works:
             work.over = True
 
-    async def _admitted(self, due: list[tuple[_Work, Step]]) -> list[tuple[_Work, Step]]:
-        """Those that the gates let pass; only what writes the desired content has gates before it."""
-        writes = [work for work, step in due if step in (Step.CREATE, Step.UPDATE)]
-        await asyncio.gather(*(self._pass_gates(work) for work in writes))
+    async def _admitted(self, steps: list[tuple[_Work, Step]]) -> list[tuple[_Work, Step]]:
+        """Those that there is something to do for, and that the gates before them let pass."""
+        await asyncio.gather(*(self._pass_gates(work) for work, step in steps if is_gated(work.entry, step)))
+        due = [(work, step) for work, step in steps if step is not Step.NOTHING]
         searched = [work for work, step in due if step in (Step.CREATE, Step.FIND) and not work.over]
         await asyncio.gather(*(self._find_calendar(work) for work in searched))
         return [(work, step) for work, step in due if not work.over and next_step(work.entry) is step]
@@ -284,8 +285,7 @@ class Handler:
         settled = _settled(work)
         faulted = work.fault is not None and not settled
         due_at = None if settled else now + timedelta(seconds=work.retry_after_s or 0.0)
-        refusal = work.refusal if not work.reopens else work.loaded.refusal
-        if refusal is not None:
+        if work.refusal is not None:
             # Nobody tells us that a right was given: it is looked at again from time to time, not all at one moment.
             wait_s = self._recheck_s * (1 - _spread(work.entry.entry_id, work.loaded.write_version) / 2)
             due_at = now + timedelta(seconds=wait_s)
@@ -300,7 +300,8 @@ class Handler:
             attempts=work.loaded.attempts + 1 if counts else 0 if settled else work.loaded.attempts,
             last_error=work.fault.reason if work.fault else None,
             due_at=due_at,
-            refusal=refusal,
+            # What cannot be told now lifts nothing: the plan stays refused until it is opened anew.
+            refusal=work.refusal or work.loaded.refusal,
         )
 
     def _report(self, work: _Work, recorded: dict[UUID, bool]) -> Report:

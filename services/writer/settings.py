@@ -32,6 +32,12 @@ class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, AdminSettin
     """Wait where somebody else must act first (an administrator, say); doubled each time."""
     writer_reprobe_max_s: Annotated[float, Field(gt=0, le=86_400)] = 3_600.0
     """The longest such wait."""
+    writer_access_ttl_s: Annotated[float, Field(gt=0, le=86_400)] = 900.0
+    """That an owner may edit a calendar is believed for so long before Microsoft Graph is asked again."""
+    writer_access_refusal_ttl_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """What would lead to a refusal is believed for so long; never longer than the setting before."""
+    writer_access_max_facts: Annotated[int, Field(ge=100, le=10_000_000)] = 20_000
+    """Calendars' permissions that are remembered; as many owners, and as many owners' groups."""
     writer_refusal_recheck_s: Annotated[float, Field(gt=0, le=86_400)] = 900.0
     """A refused entry is looked at again after so long at most, in case the right was given meanwhile."""
     writer_sweep_interval_s: Annotated[float, Field(gt=0, le=3_600)] = 1.0

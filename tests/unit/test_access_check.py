@@ -16,7 +16,7 @@ from calbus.graph.errors import Fault, Scope
 from calbus.store.entries import Loaded
 from schemas.items import Kind
 from schemas.reasons import Reason
-from services.writer.access_check import PAGES_MAX, AccessCheck
+from services.writer.access_check import PAGES_MAX, PEOPLE_MAX, AccessCheck
 from services.writer.calendars import Whereabouts
 from services.writer.gates import Passage
 
@@ -37,6 +37,7 @@ class Office:
     roles: dict[str, str] = field(default_factory=dict)
     everybody: str = "freeBusyRead"
     groups: list[dict[str, Any]] = field(default_factory=list)
+    no_mailboxes: tuple[str, ...] = ("team@contoso.example",)
     faults: dict[str, Fault] = field(default_factory=dict)
     """By operation."""
     primary: dict[str, str] = field(default_factory=dict)
@@ -58,6 +59,8 @@ class Office:
             return Response(503, None, fault)
         user = path.split("/")[2]
         match request.operation:
+            case "get_calendar" if user in self.no_mailboxes:
+                return Response(404, None, Fault(Reason.MAILBOX_UNKNOWN, Scope.MAILBOX))
             case "get_calendar":
                 return Response(200, {"owner": {"address": self.primary.get(user, user)}}, None)
             case "list_permissions":
@@ -259,6 +262,20 @@ async def test_a_forbidden_look_at_groups_is_unknown_and_rarely_repeated(office:
     office.groups = [{"id": "1", "displayName": "Team", "mail": "team@contoso.example"}]
     office.now_s += 60
     assert passed(await check.admit(loaded())) == GRANTED
+
+
+async def test_where_groups_are_forbidden_people_are_still_told_from_groups(office: Office, check: AccessCheck) -> None:
+    office.roles["otto@contoso.example"] = "write"
+    office.roles["uma@contoso.example"] = "write"
+    office.faults["list_groups"] = Fault(Reason.ACCESS_DENIED, Scope.MAILBOX)
+    for number in range(10):
+        assert passed(await check.admit(loaded(item=f"A-{number}"))) == LACKS
+    assert office.asked == {"list_permissions": 1, "list_groups": 1, "get_calendar": 3}
+    office.roles |= {f"person{number}@contoso.example": "write" for number in range(PEOPLE_MAX)}
+    office.now_s += 60
+    passage = await check.admit(loaded())
+    assert passage.fault is not None, "too many to look at each"
+    assert passage.fault.reason is Reason.ACCESS_CHECK_FORBIDDEN
 
 
 async def test_groups_that_are_hidden_are_unknown_and_asked_again_soon(office: Office, check: AccessCheck) -> None:
