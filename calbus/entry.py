@@ -3,7 +3,7 @@
 Values and pure functions over them; both services and the store speak in these.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -70,7 +70,11 @@ class Content:
 
     def to_json(self) -> bytes:
         """The stored form: keys in a fixed order, so that equal contents have equal bytes."""
-        return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)
+        # Shallow where `asdict` copies deeply: this runs for every entry of every re-plan.
+        stored = {name: getattr(self, name) for name in _CONTENT_FIELDS}
+        if self.recurrence is not None:
+            stored["recurrence"] = asdict(self.recurrence)
+        return orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)
 
     @classmethod
     def from_json(cls, stored: str | bytes) -> "Content":
@@ -82,6 +86,9 @@ class Content:
         if fields.get("recurrence") is not None:
             fields["recurrence"] = Recurrence.from_json(fields["recurrence"])
         return cls(**fields)
+
+
+_CONTENT_FIELDS = tuple(field.name for field in fields(Content))
 
 
 @dataclass(frozen=True, slots=True)
