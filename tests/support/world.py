@@ -154,14 +154,12 @@ class World:
         return settings
 
     @asynccontextmanager
-    async def tenant(self, *users: str, roles: tuple[str, ...] = ROLES, **overrides: Any) -> AsyncIterator["Tenant"]:
+    async def tenant(
+        self, *users: str, roles: tuple[str, ...] = ROLES, certificates: tuple[str, ...] = (), **overrides: Any
+    ) -> AsyncIterator["Tenant"]:
         """An enabled tenant with these users, each with a mailbox and an account; it grants calbus these roles."""
         tenant = Tenant(self, f"t{uuid4().hex[:10]}", str(uuid4()))
-        await self.admin.put_tenant(
-            tenant.directory,
-            apps=[App(CLIENT_ID, secret=CLIENT_SECRET, roles=roles)],
-            domain=tenant.domain,
-        )
+        await tenant.approve(roles, certificates)
         for user in users:
             await self.admin.put_user(tenant.directory, tenant.mailbox(user))
         await tenant.set_tenant(**overrides)
@@ -182,7 +180,8 @@ class World:
 
     async def collect(self) -> None:
         """Read outcomes, account statuses and dead letters until cancelled."""
-        names = {topic_name(self._kafka, topic): topic for topic in (Topic.OUTCOMES, Topic.ACCOUNT_STATUS, Topic.DEAD_LETTERS)}
+        collected = (Topic.OUTCOMES, Topic.ACCOUNT_STATUS, Topic.DEAD_LETTERS)
+        names = {topic_name(self._kafka, topic): topic for topic in collected}
         consumer = AIOKafkaConsumer(
             *names, bootstrap_servers=self.stack.kafka.bootstrap, auto_offset_reset="earliest", group_id=None
         )
@@ -223,6 +222,11 @@ class Tenant:
     def mailbox(self, user: str) -> str:
         """The user's address."""
         return f"{user}@{self.domain}"
+
+    async def approve(self, roles: tuple[str, ...], certificates: tuple[str, ...] = ()) -> None:
+        """The directory's administrator lets calbus in, with these roles."""
+        app = App(CLIENT_ID, secret=CLIENT_SECRET, roles=roles, certificates=certificates)
+        await self.world.admin.put_tenant(self.directory, apps=[app], domain=self.domain)
 
     def revision(self, name: str) -> int:
         """The next revision of an item or a setting."""
