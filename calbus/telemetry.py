@@ -20,6 +20,10 @@ OUTCOMES = Counter("calbus_outcomes", "Outcomes decided, by ending and reason.",
 DEAD_LETTERS = Counter("calbus_dead_letters", "Messages that could not be understood, by reason.", ["reason"])
 ENTRIES_OWED = Gauge("calbus_entries_owed", "Entries whose newest plan has no outcome yet.")
 REPLAN_PENDING = Gauge("calbus_replan_pending", "Settings changes whose items are still being planned anew.")
+REMOVALS_PARKED = Gauge("calbus_removals_parked", "Entries whose removal waits for a confirmation.")
+REMOVAL_BREAKERS_TRIPPED = Gauge(
+    "calbus_removal_breakers_tripped", "Mailboxes and tenants whose removals all wait for a confirmation."
+)
 DEPENDENCY_UP = Gauge("calbus_dependency_up", "1 while the dependency answers, 0 while it is away.", ["dependency"])
 GRAPH_REQUESTS = Counter(
     "calbus_graph_requests",

@@ -18,7 +18,7 @@ _COLUMNS = """
     e.revision, e.plan, e.intent, e.reason, e.directory, e.mailbox, e.content, e.content_hash,
     e.applied_plan, e.applied_directory, e.applied_mailbox, e.applied_hash, e.event_id, e.etag, e.generation,
     e.in_doubt, e.owed, e.since, e.calendar, e.assigner, e.notice, e.applied_calendar, e.applied_grant,
-    e.master_hash, e.standing_series
+    e.parked_at IS NOT NULL AS parked, e.master_hash, e.standing_series
 """
 
 _LOCK_OF_ITEMS = f"""
@@ -61,6 +61,7 @@ WITH locked AS (
         applied_calendar = CASE WHEN l.event_id IS NULL THEN l.calendar ELSE l.applied_calendar END
     FROM locked l
     WHERE e.entry_id = l.entry_id AND CASE
+        WHEN l.parked_at IS NOT NULL THEN false
         -- In doubt already, it may be created again, and from now on that create may be the one in doubt.
         WHEN l.in_doubt THEN
             l.intent = 'present' AND (l.applied_directory, l.applied_mailbox, coalesce(l.applied_calendar, ''))
@@ -103,8 +104,8 @@ UPDATE entry e SET
     last_error = CASE WHEN e.plan = r.plan THEN r.last_error ELSE e.last_error END,
     refusal = CASE WHEN e.plan = r.plan THEN r.refusal ELSE e.refusal END,
     owed = e.owed AND NOT (r.settled AND e.plan = r.plan),
-    -- A plan made while this work was under way is still to be done.
-    due_at = CASE WHEN e.plan <> r.plan THEN now() ELSE r.due_at END
+    -- A plan made while this work was under way is still to be done, unless it waits for a confirmation.
+    due_at = CASE WHEN e.parked_at IS NOT NULL THEN NULL WHEN e.plan <> r.plan THEN now() ELSE r.due_at END
 FROM results r JOIN locked l USING (entry_id)
 WHERE e.entry_id = r.entry_id AND e.write_version = r.write_version
 RETURNING e.entry_id, e.plan, e.plan = r.plan AS current
@@ -120,7 +121,8 @@ UPDATE entry e SET
     applied_directory = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.directory ELSE e.applied_directory END,
     applied_mailbox = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.mailbox ELSE e.applied_mailbox END,
     applied_calendar = CASE WHEN e.event_id IS NULL AND NOT e.in_doubt THEN d.calendar ELSE e.applied_calendar END,
-    doubted_at = now(), write_version = e.write_version + 1, due_at = now()
+    doubted_at = now(), write_version = e.write_version + 1,
+    due_at = CASE WHEN e.parked_at IS NULL THEN now() END
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS d (entry_id, directory, mailbox, calendar)
 JOIN locked USING (entry_id)
 WHERE e.entry_id = d.entry_id
@@ -351,6 +353,7 @@ def _entry(row: asyncpg.Record) -> Entry:
         ),
         owed=row["owed"],
         since=row["since"],
+        parked=row["parked"],
     )
 
 

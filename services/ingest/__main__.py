@@ -16,6 +16,7 @@ from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
 from services.ingest.handler import GROUP, INPUT, Handler
+from services.ingest.removals import Watch
 from services.ingest.replans import Replanner
 from services.ingest.settings import IngestSettings
 
@@ -41,13 +42,15 @@ async def serve(settings: IngestSettings) -> None:
             )
         )
         relay = Relay(pool, sender, settings.topic_prefix, postgres=database, kafka=broker)
-        replanner = Replanner(settings, pool, sender, relay, postgres=database, kafka=broker)
-        handler = Handler(settings, pool, sender, postgres=database, kafka=broker)
+        watch, thresholds = Watch(pool, postgres=database), settings.thresholds
+        replanner = Replanner(settings, pool, sender, relay, thresholds, watch, postgres=database, kafka=broker)
+        handler = Handler(settings, pool, sender, thresholds, watch, postgres=database, kafka=broker)
         log.info("ingest is running")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watch_kafka(sender, broker))
             tasks.create_task(relay.run())
             tasks.create_task(replanner.run())
+            tasks.create_task(watch.run())
             tasks.create_task(_consume(settings, reader, handler, relay, replanner, pulse, broker))
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord
@@ -30,6 +31,8 @@ from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, Contact
 from schemas.reasons import Reason
 from schemas.results import AccessRecheckRequested, Outcome, RemovalsConfirmed
 from schemas.switches import Scope, SettingsEvent, settings_key
+from services.ingest import removals
+from services.ingest.breaker import Thresholds
 from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in
 
 GROUP = "ingest"
@@ -57,11 +60,15 @@ class Handler:
         settings: KafkaSettings,
         pool: asyncpg.Pool,
         producer: AIOKafkaProducer,
+        thresholds: Thresholds,
+        watch: removals.Watch,
         *,
         postgres: Dependency,
         kafka: Dependency,
     ) -> None:
         self._settings = settings
+        self._thresholds = thresholds
+        self._watch = watch
         self._pool = pool
         self._producer = producer
         self._postgres = postgres
@@ -83,7 +90,8 @@ class Handler:
                 self._judge(record, verdict, settings.revision if settings else 0, batch)
         wakeups, outcomes = await self._take_in(batch)
         for record, request in batch.requests:
-            await self._postgres.insist(lambda request=request: self._answer(request))  # type: ignore[misc]
+            answer = partial(self._answer, request, _published_at(record))
+            await self._postgres.insist(answer)
             self._count(record, Verdict.ACCEPTED)
         await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
         return outcomes
@@ -126,13 +134,14 @@ class Handler:
                 for record, key, settings in changes
             ]
 
-    async def _answer(self, request: AccessRecheckRequested | RemovalsConfirmed) -> None:
+    async def _answer(self, request: AccessRecheckRequested | RemovalsConfirmed, asked_at: datetime) -> None:
         """Do what is asked, by letting the sweeper find it due."""
         match request:
             case AccessRecheckRequested():
                 await entries.ask_access(self._pool, request.tenant, assignee=request.assignee, owner=request.owner)
             case RemovalsConfirmed():
-                log.info("no removals are parked", tenant=request.tenant)
+                await removals.release(self._pool, request.tenant, request.user, asked_at, datetime.now(UTC))
+                self._watch.wake()
 
     async def _take_in(self, batch: _Batch) -> tuple[list[Due], int]:
         """Plan the items; a message that the database refuses is found by halving and becomes a dead letter."""
@@ -156,6 +165,8 @@ class Handler:
             for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
                 self._judge(record, verdict, arrival.event.revision, batch)
             count_outcomes(intake.outcomes)
+            if intake.removals:
+                self._watch.wake()
             wakeups += due(intake)
             outcomes += len(intake.outcomes)
         return wakeups, outcomes
@@ -172,9 +183,11 @@ class Handler:
         while True:
             try:
                 async with self._pool.acquire() as connection, connection.transaction():
-                    return await store(connection, arrivals, datetime.now(UTC))
+                    intake, alarms = await store(connection, arrivals, self._thresholds, datetime.now(UTC))
             except items.RacedError:
                 continue
+            removals.tell(alarms)
+            return intake
 
     async def _tell(self, wakeups: list[Due], unreadable: list[Unreadable]) -> None:
         now = datetime.now(UTC)
@@ -187,8 +200,13 @@ class Handler:
         RECORDS.labels(record.topic.removeprefix(self._prefix), result).inc()
 
 
-async def store(connection: Connection, arrivals: list[Arrival], now: datetime) -> Intake:
-    """Plan the arrivals and store plans and outcomes, in the caller's transaction. Raises items.RacedError."""
+async def store(
+    connection: Connection, arrivals: list[Arrival], thresholds: Thresholds, now: datetime
+) -> tuple[Intake, list[removals.Alarm]]:
+    """Plan the arrivals and store plans and outcomes, in the caller's transaction; with the alarms to tell after it.
+
+    Raises items.RacedError.
+    """
     versions: dict[ItemKey, list[ItemUpserted]] = {}
     for arrival in arrivals:
         of_item = versions.setdefault(key_of(arrival.event), [])
@@ -201,9 +219,10 @@ async def store(connection: Connection, arrivals: list[Arrival], now: datetime) 
     needed = settings_needed(versions, current, tenants)
     intake = take_in(arrivals, stored, current, await switches.fetch(connection, needed), now)
     await items.put(connection, intake.items, known=stored)
+    alarms = await removals.judge_batch(connection, intake, current, thresholds, now)
     await entries.put_desired(connection, list(intake.planned.values()))
     await outbox.add(connection, intake.outcomes, now)
-    return intake
+    return intake, alarms
 
 
 def due(intake: Intake) -> list[Due]:
@@ -211,7 +230,7 @@ def due(intake: Intake) -> list[Due]:
     return [
         Due(entry.entry_id, entry.item.tenant, entry.target)
         for entry in (*(planned.entry for planned in intake.planned.values()), *intake.unsettled)
-        if entry.owed
+        if entry.owed and not entry.parked
     ]
 
 

@@ -6,6 +6,7 @@ Pure: values in, values out. The handler loads what this needs and stores what i
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from hashlib import blake2b
 
 from calbus.entry import (
@@ -25,7 +26,7 @@ from calbus.store.switches import SettingKey, Settings
 from schemas.items import ActionUpserted, ContactUpserted, ItemEvent, ItemUpserted
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
-from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, Scope, TenantSettings
+from schemas.switches import AccountSettings, AccountUnlinked, Leftovers, ProjectSettings, Scope, TenantSettings
 from services.ingest.planner import Decision, Standing, Switches, decide
 
 # A writer that got the wake-up has long been at work by then; for one that did not, the sweeper sends another. Much
@@ -52,6 +53,8 @@ class Intake:
     """One for each arrival, in order."""
     unsettled: list[Entry] = field(default_factory=list)
     """Of repeated messages: their wake-ups may have been lost in the crash that made Kafka repeat them."""
+    removals: set[tuple[ItemKey, str]] = field(default_factory=set)
+    """Those of `planned` that take away what stands, and that nobody has confirmed: the breaker's to judge."""
 
 
 def key_of(event: ItemEvent) -> ItemKey:
@@ -100,7 +103,7 @@ def take_in(
             since = _since(arrival, first=before is None)
             _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, since)
         elif verdict is Verdict.DUPLICATE:
-            intake.unsettled += [entry for entry in by_item.get(key, {}).values() if entry.owed]
+            intake.unsettled += [entry for entry in by_item.get(key, {}).values() if entry.owed and not entry.parked]
     return intake
 
 
@@ -138,9 +141,10 @@ def _plan_item(
     for assignee in _concerned(stored, entries, new_revision=new_revision):
         before = entries.get(assignee)
         standing = Standing(before.since, before.applied.may_exist) if before else Standing(since)
-        decision = decide(stored.item, assignee, _switches(key, stored, assignee, settings), standing)
-        desired = _desired(before, decision, stored.revision)
-        if before is not None and not new_revision and (_same(before.desired, desired) or _left(before, desired)):
+        switches = switches_of(key, stored, assignee, settings)
+        desired = _desired(before, decide(stored.item, assignee, switches, standing), stored.revision)
+        removal = _removal(before, desired, switches)
+        if before is not None and not new_revision and _changes_nothing(before, desired, removal):
             continue
         if before is not None and before.owed:
             cause = Reason.NEWER_REVISION if new_revision else Reason.SETTINGS_CHANGED
@@ -153,12 +157,17 @@ def _plan_item(
             applied=before.applied if before else Applied(),
             owed=_needs_writer(desired, before.applied if before else None),
             since=standing.since,
+            parked=before is not None and _stays_parked(before, removal),
         )
+        if removal is _Removal.FRESH:
+            intake.removals.add((key, assignee))
+        elif removal is not _Removal.AS_BEFORE:
+            intake.removals.discard((key, assignee))
         if not entry.owed:
             ending = ending_without_writing(desired.reason)
             intake.outcomes.append(outcome(entry, ending, desired.reason, now))
         entries[assignee] = entry
-        due_at = now + WAKEUP_GRACE if entry.owed else None
+        due_at = now + WAKEUP_GRACE if entry.owed and not entry.parked else None
         intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at)
 
 
@@ -179,7 +188,8 @@ def _concerned(stored: StoredItem, entries: dict[str, Entry], *, new_revision: b
     return [*assigned, *earlier]
 
 
-def _switches(key: ItemKey, stored: StoredItem, assignee: str, settings: Settings) -> Switches:
+def switches_of(key: ItemKey, stored: StoredItem, assignee: str, settings: Settings) -> Switches:
+    """The settings that bear on an item for one assignee."""
     project = stored.item.project if stored.item is not None else None
     tenant_settings = settings.events.get(SettingKey(key.tenant, Scope.TENANT, ""))
     project_settings = settings.events.get(SettingKey(key.tenant, Scope.PROJECT, project)) if project else None
@@ -220,6 +230,35 @@ def _desired(before: Entry | None, decision: Decision, revision: int) -> Desired
 def _left(before: Entry, after: Desired) -> bool:
     """Whether the item had left this calendar and still has: no later revision, nor its deletion, is news there."""
     return before.desired.reason is Reason.UNASSIGNED and after.intent is before.desired.intent
+
+
+class _Removal(Enum):
+    NONE = auto()
+    """Nothing that stands is taken away."""
+    CONFIRMED = auto()
+    """Whoever unlinked the account said that its entries go."""
+    AS_BEFORE = auto()
+    """An earlier plan took the entry away already: as far as that may go, this may."""
+    FRESH = auto()
+
+
+def _removal(before: Entry | None, desired: Desired, switches: Switches) -> _Removal:
+    if desired.intent is not Intent.ABSENT or before is None or not before.applied.may_exist:
+        return _Removal.NONE
+    account = switches.account
+    if isinstance(account, AccountUnlinked) and account.entries is Leftovers.REMOVE:
+        return _Removal.CONFIRMED
+    return _Removal.AS_BEFORE if before.desired.intent is Intent.ABSENT else _Removal.FRESH
+
+
+def _stays_parked(before: Entry, removal: _Removal) -> bool:
+    return before.parked and removal is _Removal.AS_BEFORE
+
+
+def _changes_nothing(before: Entry, desired: Desired, removal: _Removal) -> bool:
+    if before.parked and not _stays_parked(before, removal):
+        return False
+    return _same(before.desired, desired) or _left(before, desired)
 
 
 def _same(before: Desired, after: Desired) -> bool:

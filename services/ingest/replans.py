@@ -20,6 +20,8 @@ from calbus.store.connection import Connection
 from calbus.telemetry import REPLAN_PENDING, log
 from schemas.events import Topic
 from schemas.items import Kind
+from services.ingest import removals
+from services.ingest.breaker import Thresholds
 from services.ingest.handler import count_outcomes, due
 from services.ingest.intake import Intake, plan_anew, settings_needed
 
@@ -36,6 +38,8 @@ class Replanner:
         pool: asyncpg.Pool,
         producer: AIOKafkaProducer,
         relay: Relay,
+        thresholds: Thresholds,
+        watch: removals.Watch,
         *,
         postgres: Dependency,
         kafka: Dependency,
@@ -44,6 +48,8 @@ class Replanner:
         self._pool = pool
         self._producer = producer
         self._relay = relay
+        self._thresholds = thresholds
+        self._watch = watch
         self._postgres = postgres
         self._kafka = kafka
         self._wake = asyncio.Event()
@@ -88,27 +94,31 @@ class Replanner:
                 if replan is None:
                     REPLAN_PENDING.set(0)
                     return None
-                intake = await self._plan(connection, replan)
+                intake, alarms = await self._plan(connection, replan)
             REPLAN_PENDING.set(await connection.fetchval("SELECT count(*) FROM replan"))
+        removals.tell(alarms)
+        self._watch.wake()
         count_outcomes(intake.outcomes)
         return intake
 
-    async def _plan(self, connection: Connection, replan: switches.Replan) -> Intake:
+    async def _plan(self, connection: Connection, replan: switches.Replan) -> tuple[Intake, list[removals.Alarm]]:
         now = datetime.now(UTC)
         tenant = replan.setting.tenant
         touched = await switches.touched_items(connection, replan, self._chunk_max_items)
         if not touched:
+            # What the change removes is known as a whole only now; until here nothing of it went.
+            alarms = await removals.judge_replan(connection, replan, self._thresholds, now)
             await switches.finish_replan(connection, replan)
-            return Intake()
+            return Intake(), alarms
         if self._chunk_max_items == 1:
             try:
                 async with connection.transaction():
-                    return await self._plan_items(connection, replan, touched, now)
+                    return await self._plan_items(connection, replan, touched, now), []
             except (ValueError, asyncpg.DataError):
                 log.exception("an item cannot be planned anew; it stays as it is", tenant=tenant, item=touched[0][2])
                 await switches.advance_replan(connection, replan, touched[-1])
-                return Intake()
-        return await self._plan_items(connection, replan, touched, now)
+                return Intake(), []
+        return await self._plan_items(connection, replan, touched, now), []
 
     async def _plan_items(
         self, connection: Connection, replan: switches.Replan, touched: list[tuple[str, Kind, str]], now: datetime
@@ -118,6 +128,7 @@ class Replanner:
         current = await entries.lock_of_items(connection, stored)
         needed = settings_needed({key: [item.item] for key, item in stored.items() if item.item}, current, [tenant])
         intake = plan_anew(stored, current, await switches.fetch(connection, needed), now)
+        await removals.hold_for_replan(connection, intake, current, replan, now)
         await entries.put_desired(connection, list(intake.planned.values()))
         await outbox.add(connection, intake.outcomes, now)
         await switches.advance_replan(connection, replan, touched[-1])

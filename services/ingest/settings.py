@@ -1,13 +1,35 @@
 """What ingest reads from the environment."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field
 
-from calbus.settings import AdminSettings, KafkaSettings, PostgresSettings
+from calbus.settings import AdminSettings, BudgetSettings, KafkaSettings, PostgresSettings, Settings
+from services.ingest.breaker import Thresholds
 
 
-class IngestSettings(KafkaSettings, PostgresSettings, AdminSettings):
+class RemovalSettings(Settings):
+    """How much may leave calendars without a word."""
+
+    ingest_removals_max_percent: Annotated[float, Field(ge=0, le=100)] = 20.0
+    """If more of a mailbox's or a tenant's entries would leave in one window, removal waits for a confirmation."""
+    ingest_removals_min_entries: Annotated[int, Field(ge=0, le=1_000_000)] = 50
+    """So many entries may leave in one window in any case."""
+    ingest_removals_window_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    """The window in which removals are counted; the first removal opens it."""
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """How much may be removed without a word."""
+        return Thresholds(
+            self.ingest_removals_max_percent / 100,
+            self.ingest_removals_min_entries,
+            timedelta(seconds=self.ingest_removals_window_s),
+        )
+
+
+class IngestSettings(KafkaSettings, PostgresSettings, BudgetSettings, RemovalSettings, AdminSettings):
     """Settings of the ingest service."""
 
     ingest_member: str | None = None

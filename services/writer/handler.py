@@ -117,7 +117,8 @@ class Handler:
         for job in jobs:
             found = loaded.get(job.entry_id)
             target = found.entry.target if found is not None else None
-            if found is None:
+            if found is None or found.entry.parked:
+                # Whatever woke it, a parked removal stays as it is: it is owed, and not due until it is released.
                 reports.append(Report(job, requests=0))
             elif target is not None and target.lane != job.lane:
                 reports.append(Report(job, requests=0, elsewhere=Due(job.entry_id, job.tenant, target)))

@@ -37,7 +37,7 @@ class Step(StrEnum):
 def next_step(entry: Entry) -> Step:
     """What brings the calendar closer to what is desired, in the mailbox `entry.target`."""
     desired, applied = entry.desired, entry.applied
-    if desired.intent is Intent.HOLD:
+    if desired.intent is Intent.HOLD or entry.parked:
         return Step.NOTHING
     if applied.in_doubt:
         return Step.FIND
