@@ -41,6 +41,10 @@ ACCESS_CHECKS = Counter(
 )
 LANES = Gauge("calbus_lanes", "Mailboxes that a writer has in hand, by state.", ["state"])
 LANE_QUEUE = Gauge("calbus_lane_queue_entries", "Entries that wait in lanes.")
+ACCOUNTS_TROUBLED = Gauge(
+    "calbus_accounts_troubled", "Accounts, and whole tenants, that wait for somebody to act, by reason.", ["reason"]
+)
+PROBES = Counter("calbus_probes", "Looks at accounts and tenants in trouble, by what they found.", ["result"])
 SWEPT = Counter("calbus_swept_entries", "Entries that the sweeper commanded again.")
 APPLY_SECONDS = Histogram(
     "calbus_event_to_calendar_seconds",

@@ -1,4 +1,4 @@
-"""The outbox relay: outcomes are stored in the transaction that decides them, and published from here.
+"""The outbox relay: events are stored in the transaction that decides them, and published from here.
 
 At least once: rows are deleted in the transaction that read them, after Kafka acknowledged; a crash in between
 publishes them again under the same CloudEvents id.
@@ -12,7 +12,6 @@ from aiokafka import AIOKafkaProducer
 from calbus.bus.cloudevents import headers_for
 from calbus.outage import Dependency
 from calbus.store import outbox
-from schemas.results import Outcome
 
 BATCH_MAX_EVENTS = 500
 IDLE_S = 1.0
@@ -61,7 +60,7 @@ class Relay:
                     f"{self._topic_prefix}.{event.topic}",
                     value=event.value,
                     key=event.key,
-                    headers=headers_for(Outcome, event_id=event.event_id, source="/calbus", time=event.decided_at),
+                    headers=headers_for(event.model, event_id=event.event_id, source="/calbus", time=event.decided_at),
                 )
                 for event in events
             ]

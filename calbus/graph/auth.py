@@ -5,6 +5,7 @@ A token is fetched once however many calls wait for it; so is a refusal, which i
 
 import asyncio
 import time
+from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msal
+import orjson
 import requests
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -36,6 +38,7 @@ class _Directory:
     token: str = ""
     fetched_at: float = 0.0
     valid_until: float = 0.0
+    bears_roles: bool | None = None
     refusal: Fault | None = None
     refusal_until: float = 0.0
 
@@ -98,6 +101,7 @@ class Tokens:
                 raise
             held.refusal = None
             held.token, held.fetched_at = answer["access_token"], time.monotonic()
+            held.bears_roles = _bears_roles(held.token)
             held.valid_until = time.monotonic() + max(int(answer["expires_in"]) - TOKEN_MARGIN_S, 1)
             return held.token
 
@@ -108,11 +112,25 @@ class Tokens:
             # The application object keeps the token in its cache; a new one has none.
             self._directories.pop(directory, None)
 
-    def doubt(self, directory: str, token: str) -> None:
-        """Graph denied access with this token: after a while another is fetched, since only a new one shows consent."""
+    def doubt(self, directory: str, token: str) -> bool:
+        """Graph denied access with this token: after a while another is fetched, since only a new one shows consent.
+
+        True if the next call fetches one, or has another already.
+        """
         held = self._directories.get(directory)
-        if held is not None and time.monotonic() - held.fetched_at > self._settings.graph_token_doubt_s:
+        if held is not None and held.token == token:
+            if time.monotonic() - held.fetched_at <= self._settings.graph_token_doubt_s:
+                return False
             self.reject(directory, token)
+        return True
+
+    def bears_roles(self, directory: str) -> bool | None:
+        """Whether the token held for this directory names application permissions; None if that cannot be told.
+
+        Consent that is withdrawn shows here only: Entra goes on issuing tokens, which bear no role (graph-facts 6.1).
+        """
+        held = self._directories.get(directory)
+        return None if held is None or not held.token else held.bears_roles
 
     def _held(self, directory: str) -> _Directory:
         held = self._directories.get(directory)
@@ -138,14 +156,24 @@ class Tokens:
             answer: dict[str, Any] = held.application.acquire_token_for_client([self._settings.graph_scope])
         except ValueError:
             # MSAL says so when the directory's configuration is not found.
-            raise TokenRefusedError(Fault(Reason.DIRECTORY_UNKNOWN, Scope.MAILBOX)) from None
+            raise TokenRefusedError(Fault(Reason.DIRECTORY_UNKNOWN, Scope.DIRECTORY)) from None
         except Exception as error:  # noqa: BLE001 (whatever it is, it says nothing about the directory)
-            fault = Fault(Reason.ENTRA_UNAVAILABLE, Scope.MAILBOX, code=type(error).__name__)
+            fault = Fault(Reason.ENTRA_UNAVAILABLE, Scope.DIRECTORY, code=type(error).__name__)
             raise TokenRefusedError(fault) from None
         if "access_token" not in answer:
             held.application = None  # its memory would replay the refusal for a minute
             raise TokenRefusedError(token_fault(answer))
         return answer
+
+
+def _bears_roles(token: str) -> bool | None:
+    """Read, not trusted: what a token may do is for Graph to say. One that is no JWT says nothing."""
+    try:
+        _, payload, _ = token.split(".")
+        claims = orjson.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except ValueError:
+        return None
+    return bool(claims.get("roles")) if isinstance(claims, dict) else None
 
 
 def _credential(settings: GraphSettings) -> Any:

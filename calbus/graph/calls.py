@@ -19,8 +19,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer. `fault` is None if the request did its work; `body` is None where Graph sends none."""
+    """An answer. `fault` is None if the request did its work; `body` is None where Graph sends none.
+
+    `bears_roles`: whether the token it was sent with names application permissions; None if that cannot be told.
+    """
 
     status: int
     body: Any
     fault: Fault | None
+    bears_roles: bool | None = None

@@ -35,12 +35,13 @@ class GraphClient:
     async def send(self, directory: str, requests: Sequence[Request]) -> list[Response]:
         """Answers in the order of the requests, of which there are at most 20. Never raises for what Graph says.
 
-        A token that Graph rejects is replaced and the requests it rejected are sent once more.
+        A token that Graph rejects, or that has grown old when Graph denies access with it, is replaced and the requests
+        that it was refused for are sent once more.
         """
-        responses = await self._send(directory, requests)
-        rejected = [i for i, r in enumerate(responses) if r.fault and r.fault.reason is Reason.TOKEN_REJECTED]
+        responses, replaced = await self._send(directory, requests)
+        rejected = [i for i, r in enumerate(responses) if r.fault and r.fault.reason in replaced]
         if rejected:
-            again = await self._send(directory, [requests[index] for index in rejected])
+            again, _ = await self._send(directory, [requests[index] for index in rejected])
             for index, response in zip(rejected, again, strict=True):
                 responses[index] = response
         for request, response in zip(requests, responses, strict=True):
@@ -49,22 +50,26 @@ class GraphClient:
                 GRAPH_FAULTS.labels(response.fault.reason).inc()
         return responses
 
-    async def _send(self, directory: str, requests: Sequence[Request]) -> list[Response]:
+    async def _send(self, directory: str, requests: Sequence[Request]) -> tuple[list[Response], set[Reason]]:
+        """The answers, and for which of their reasons the token was replaced."""
         try:
             token = await self._tokens.get(directory)
         except TokenRefusedError as error:
             log.warning("no token", reason=error.fault.reason, code=error.fault.code)
-            return [Response(0, None, error.fault)] * len(requests)
+            return [Response(0, None, error.fault)] * len(requests), set()
+        bears_roles = self._tokens.bears_roles(directory)
         if len(requests) == 1:
             responses = [await self._single(token, requests[0])]
         else:
             responses = await self._batch(token, requests)
+        responses = [replace(response, bears_roles=bears_roles) for response in responses]
         reasons = {response.fault.reason for response in responses if response.fault}
         if Reason.TOKEN_REJECTED in reasons:
             self._tokens.reject(directory, token)
-        elif Reason.ACCESS_DENIED in reasons:
-            self._tokens.doubt(directory, token)
-        return responses
+            return responses, {Reason.TOKEN_REJECTED}
+        if Reason.ACCESS_DENIED in reasons and self._tokens.doubt(directory, token):
+            return responses, {Reason.ACCESS_DENIED}
+        return responses, set()
 
     async def _single(self, token: str, request: Request) -> Response:
         started = time.perf_counter()

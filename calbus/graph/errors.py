@@ -23,6 +23,8 @@ class Scope(StrEnum):
     ENTRY = "entry"
     MAILBOX = "mailbox"
     """Every other call to this mailbox would meet it too."""
+    DIRECTORY = "directory"
+    """Every other call to any mailbox of this directory would meet it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +176,4 @@ def token_fault(answer: dict[str, Any]) -> Fault:
     if reason is None:
         reason = _OAUTH.get(str(answer.get("error")), Reason.ENTRA_UNAVAILABLE)
     code = f"AADSTS{numbers[0]}" if numbers else str(answer.get("error") or "")
-    return Fault(reason, Scope.MAILBOX, code=code)
+    return Fault(reason, Scope.DIRECTORY, code=code)

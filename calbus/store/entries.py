@@ -29,6 +29,10 @@ ORDER BY e.entry_id
 FOR UPDATE OF e
 """  # noqa: S608
 
+_LOOK = f"""
+SELECT {_COLUMNS} FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
+"""  # noqa: S608
+
 _PUT_DESIRED = """
 INSERT INTO entry (entry_id, tenant, source, kind, id, assignee, revision, plan, intent, reason, directory, mailbox,
                    content, content_hash, owed, due_at, published_at, since, calendar, assigner, notice)
@@ -162,7 +166,7 @@ WHERE e.tenant = $1 AND e.source = $2 AND e.kind = $3 AND e.id = $4
 
 _POSTPONE = """
 WITH locked AS (
-    SELECT entry_id FROM entry WHERE entry_id = ANY ($1::uuid[]) AND due_at IS NOT NULL ORDER BY entry_id FOR UPDATE
+    SELECT entry_id FROM entry WHERE entry_id = ANY ($1::uuid[]) AND due_at < 'infinity' ORDER BY entry_id FOR UPDATE
 )
 UPDATE entry e SET due_at = p.until
 FROM unnest($1::uuid[], $2::timestamptz[]) AS p (entry_id, until) JOIN locked USING (entry_id)
@@ -175,6 +179,11 @@ UPDATE entry e SET due_at = $2 FROM (
 ) d WHERE e.entry_id = d.entry_id
 RETURNING e.entry_id, e.tenant, e.directory, e.mailbox, e.applied_directory, e.applied_mailbox, e.event_id,
           e.in_doubt
+"""
+
+_DUE_OF = """
+SELECT e.entry_id, e.tenant, e.directory, e.mailbox, e.applied_directory, e.applied_mailbox, e.event_id, e.in_doubt
+FROM entry e WHERE e.entry_id = ANY ($1::uuid[])
 """
 
 _PUT_WIDTH = 21
@@ -204,6 +213,18 @@ class Loaded:
     """Why a writer refused the newest plan; None if none did."""
     access_asked_at: datetime | None = None
     """What was read before about who may edit the calendar does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """An entry as somebody finds it who only looks. `settled_at`: when a writer last had nothing left to do."""
+
+    entry: Entry
+    attempts: int
+    last_error: Reason | None
+    refusal: Reason | None
+    due_at: datetime | None
+    settled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +262,11 @@ async def lock_of_items(connection: Connection, keys: Iterable[ItemKey]) -> list
         [key.id for key in wanted],
     )
     return [_entry(row) for row in rows]
+
+
+async def look(connection: Connection, entry_ids: list[UUID]) -> list[Entry]:
+    """These entries as they are, locked until the transaction ends and marked in no way."""
+    return [_entry(row) for row in await connection.fetch(_LOOK, entry_ids)]
 
 
 async def put_desired(connection: Connection, planned: list[Planned]) -> None:
@@ -308,13 +334,39 @@ async def disturb(connection: Connection, written: list[tuple[UUID, Place]]) -> 
 
 
 async def postpone(pool: asyncpg.Pool, until: dict[UUID, datetime]) -> None:
-    """Let the sweeper command each again at its time; those that have no work meanwhile are left alone."""
+    """Let the sweeper command each again at its time; those that rest, or have no work meanwhile, are left alone."""
     await pool.execute(_POSTPONE, list(until), list(until.values()))
 
 
 async def sweep(pool: asyncpg.Pool, *, now: datetime, again_at: datetime, limit: int) -> list[Due]:
     """Up to `limit` entries that are due, oldest first; each is next due at `again_at`, if still unsettled then."""
     rows = await pool.fetch(_SWEEP, now, again_at, limit)
+    return [Due(row["entry_id"], row["tenant"], _target(row)) for row in rows]
+
+
+async def look_at(connection: Connection, item: ItemKey) -> list[Look]:
+    """The entries of an item as they are; nothing is locked or marked."""
+    rows = await connection.fetch(_LOOK_AT, item.tenant, item.source, item.kind.value, item.id)
+    return [
+        Look(
+            _entry(row),
+            row["attempts"],
+            _reason(row["last_error"]),
+            _reason(row["refusal"]),
+            row["due_at"],
+            row["applied_at"],
+        )
+        for row in rows
+    ]
+
+
+def _reason(stored: str | None) -> Reason | None:
+    return Reason(stored) if stored is not None else None
+
+
+async def due_of(connection: Connection, entry_ids: list[UUID]) -> list[Due]:
+    """Where a writer should look at these entries; those that do not exist are left out."""
+    rows = await connection.fetch(_DUE_OF, entry_ids)
     return [Due(row["entry_id"], row["tenant"], _target(row)) for row in rows]
 
 

@@ -1,53 +1,90 @@
-"""The outbox table: outcomes that are decided and not yet on the bus."""
+"""The outbox table: events that are decided and not yet on the bus."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from calbus.store.connection import Connection
-from schemas.events import Topic
+from schemas.events import EVENT_TYPES, TYPE_NAMES, Topic
+from schemas.fields import Model
 from schemas.results import Outcome
 
 _INSERT = """
-INSERT INTO outbox (topic, key, event_id, value, created_at)
-SELECT $1, e.key, e.event_id, e.value, $5
-FROM unnest($2::text[], $3::text[], $4::bytea[]) AS e (key, event_id, value)
+INSERT INTO outbox (topic, type, key, event_id, value, created_at)
+SELECT e.topic, e.type, e.key, e.event_id, e.value, $6
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[]) AS e (topic, type, key, event_id, value)
 """
 
+# Readers of a compacted topic believe the last event of a key: one relay at a time publishes those. The lock lasts as
+# long as the transaction that takes them, which is until Kafka has them. Outcomes go out side by side.
 _TAKE = """
+WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS ours)
 DELETE FROM outbox WHERE outbox_id IN (
-    SELECT outbox_id FROM outbox ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED
-) RETURNING outbox_id, topic, key, event_id, value, created_at
+    SELECT outbox_id FROM outbox WHERE topic = $2 OR (SELECT ours FROM turn)
+    ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED
+) RETURNING outbox_id, topic, type, key, event_id, value, created_at
 """
+# Any constant will do, as long as no other program on this database uses it.
+_ORDERED_LOCK_ID = 0x63616C6275736F
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event for the bus. `event_id` is its CloudEvents id: the same however often it is published."""
+
+    event_id: str
+    key: str
+    data: Model
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An outcome on its way to the bus."""
+    """An event on its way to the bus."""
 
     topic: str
+    model: type[Model]
     key: bytes
     event_id: str
     value: bytes
     decided_at: datetime
 
 
-async def add(connection: Connection, outcomes: list[Outcome], now: datetime) -> None:
+async def add(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
     """Store outcomes in the caller's transaction: they are published if and only if it commits."""
-    if outcomes:
-        await connection.execute(
-            _INSERT,
-            Topic.OUTCOMES.value,
-            [str(outcome.entry_id) for outcome in outcomes],
-            [f"{outcome.entry_id}:{outcome.plan}" for outcome in outcomes],
-            [outcome.model_dump_json().encode() for outcome in outcomes],
-            now,
-        )
+    messages = [Message(f"{one.entry_id}:{one.plan}", str(one.entry_id), one) for one in outcomes]
+    await add_messages(connection, messages, now)
+
+
+async def add_messages(connection: Connection, messages: Sequence[Message], now: datetime) -> None:
+    """Store any events in the caller's transaction: they are published if and only if it commits.
+
+    Those of one key are published in the order in which they were stored, on every topic but that of the outcomes.
+    """
+    if not messages:
+        return
+    types = [EVENT_TYPES[TYPE_NAMES[type(message.data)]] for message in messages]
+    await connection.execute(
+        _INSERT,
+        [event_type.topic.value for event_type in types],
+        [event_type.name for event_type in types],
+        [message.key for message in messages],
+        [message.event_id for message in messages],
+        [message.data.model_dump_json().encode() for message in messages],
+        now,
+    )
 
 
 async def take(connection: Connection, limit: int) -> list[Pending]:
     """Remove and give the oldest, in order; they come back if the caller's transaction does not commit."""
-    rows = await connection.fetch(_TAKE, limit)
+    rows = await connection.fetch(_TAKE, limit, Topic.OUTCOMES.value, _ORDERED_LOCK_ID)
     return [
-        Pending(row["topic"], row["key"].encode(), row["event_id"], row["value"], row["created_at"])
+        Pending(
+            row["topic"],
+            EVENT_TYPES[row["type"]].model,
+            row["key"].encode(),
+            row["event_id"],
+            row["value"],
+            row["created_at"],
+        )
         for row in sorted(rows, key=lambda row: row["outbox_id"])
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from calbus.revisions import Verdict, judge
+from calbus.store.accounts import probe_at_once
 from calbus.store.connection import Connection
 from schemas.items import Kind
 from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, Scope, SettingsEvent, TenantSettings
@@ -190,6 +191,7 @@ async def change(
             await connection.execute(_DEACTIVATE, key.tenant, key.name)
         else:
             await connection.execute(_ACTIVATE, key.tenant, key.name, published_at)
+        await probe_at_once(connection, key.tenant, key.name)
     await connection.execute(_REQUEST_REPLAN, key.tenant, key.scope.value, key.name)
     return Verdict.ACCEPTED
 

@@ -22,14 +22,17 @@ from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
 from schemas.events import Topic
 from services.writer.access_check import AccessCheck
+from services.writer.accounts import Accounts
 from services.writer.calendars import Calendars
 from services.writer.categories import Categories
 from services.writer.dispatcher import COMMIT_INTERVAL_S, Dispatcher, HandOver, LaneRests
 from services.writer.handler import Handler
 from services.writer.lanes import LaneLimits, Lanes
+from services.writer.prober import Prober
 from services.writer.retries import Backoff, RetryPolicy
 from services.writer.settings import WriterSettings
 from services.writer.sweeper import Sweeper
+from services.writer.troubles import Pace
 
 GROUP = "writer"
 POLL_MS = 500
@@ -67,6 +70,7 @@ async def serve(settings: WriterSettings) -> None:
                 _policy(settings),
                 rests,
                 calendars=calendars,
+                accounts=Accounts(_pace(settings)),
                 # Whoever may not assign leaves nothing behind, not even a category.
                 gates=[_access_check(settings, graph, calendars), Categories(pool, graph, postgres=database)],
                 doubt_s=settings.writer_doubt_s,
@@ -100,6 +104,16 @@ async def serve(settings: WriterSettings) -> None:
             postgres=database,
             kafka=broker,
         )
+        prober = Prober(
+            pool,
+            sender,
+            commands,
+            _pace(settings),
+            interval_s=settings.writer_sweep_interval_s,
+            claim_s=settings.writer_sweep_again_s,
+            postgres=database,
+            kafka=broker,
+        )
         log.info("writer is running")
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -107,6 +121,8 @@ async def serve(settings: WriterSettings) -> None:
                 tasks.create_task(relay.run())
                 tasks.create_task(sweeper.run())
                 tasks.create_task(sweeper.count())
+                tasks.create_task(prober.run())
+                tasks.create_task(prober.count())
                 tasks.create_task(dispatcher.run())
                 tasks.create_task(_consume(reader, dispatcher, pulse))
                 tasks.create_task(_commit(reader, dispatcher))
@@ -164,6 +180,15 @@ def _policy(settings: WriterSettings) -> RetryPolicy:
     return RetryPolicy(
         passing=Backoff(settings.writer_retry_first_s, settings.writer_retry_max_s),
         reprobe=Backoff(settings.writer_reprobe_first_s, settings.writer_reprobe_max_s),
+    )
+
+
+def _pace(settings: WriterSettings) -> Pace:
+    return Pace(
+        probes=Backoff(settings.writer_reprobe_first_s, settings.writer_reprobe_max_s),
+        confirm_s=settings.writer_retry_first_s,
+        token_s=settings.graph_token_doubt_s,
+        unclear_s=settings.writer_reprobe_first_s,
     )
 
 

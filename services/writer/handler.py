@@ -19,15 +19,18 @@ from calbus.graph.errors import Fault, Scope
 from calbus.outage import Dependency
 from calbus.outcomes import ending_without_writing, outcome
 from calbus.store import entries, outbox
+from calbus.store.accounts import Account
 from calbus.store.entries import Due, Loaded, Result
 from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
+from services.writer.accounts import Accounts, Admission
 from services.writer.calendars import Calendars
 from services.writer.gates import Gate, Passage, is_gated
 from services.writer.lanes import Job
 from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import GiveUp, RetryPolicy, decide_retry
+from services.writer.troubles import Finding
 
 # find, read, update is the longest way there is; more means that the world moves while we look. A series with many
 # exceptions takes several looks, so that its neighbours need not wait for it.
@@ -71,6 +74,12 @@ class _Work:
     reopens: bool = False
     retry_after_s: float | None = None
     over: bool = False
+    # What its account or tenant suffers, and how often the mailbox was found unknown for it.
+    probes: tuple[Account, ...] = ()
+    misses: int = 0
+    worked: bool = False
+    bears_roles: bool | None = None
+    rests: bool = False
 
 
 class Rests(Protocol):
@@ -94,6 +103,7 @@ class Handler:
         rests: Rests,
         *,
         calendars: Calendars,
+        accounts: Accounts,
         gates: Sequence[Gate] = (),
         doubt_s: float,
         recheck_s: float,
@@ -104,6 +114,7 @@ class Handler:
         self._policy = policy
         self._rests = rests
         self._calendars = calendars
+        self._accounts = accounts
         self._gates = gates
         self._doubt_s = doubt_s
         self._recheck_s = recheck_s
@@ -111,7 +122,7 @@ class Handler:
 
     async def handle(self, jobs: list[Job]) -> list[Report]:
         """Bring each entry to what is desired, or record why not and when to try again; a report for every job."""
-        loaded = await self._postgres.insist(lambda: self._load([job.entry_id for job in jobs]))
+        loaded, admission = await self._postgres.insist(lambda: self._load([job.entry_id for job in jobs]))
         reports: list[Report] = []
         works: list[_Work] = []
         for job in jobs:
@@ -124,14 +135,20 @@ class Handler:
                 reports.append(Report(job, requests=0, elsewhere=Due(job.entry_id, job.tenant, target)))
             else:
                 # A series under way was begun to be written in an earlier look.
-                works.append(_Work(job, found, found.entry, wrote=found.entry.applied.master_hash is not None))
+                work = _Work(job, found, found.entry, wrote=found.entry.applied.master_hash is not None)
+                work.probes = admission.probes.get(job.entry_id, ())
+                work.misses = admission.misses.get(job.entry_id, 0)
+                works.append(work)
         await self._carry_out(works)
         recorded = await self._postgres.insist(lambda: self._record(works))
         return reports + [self._report(work, recorded) for work in works]
 
-    async def _load(self, entry_ids: list[UUID]) -> dict[UUID, Loaded]:
+    async def _load(self, entry_ids: list[UUID]) -> tuple[dict[UUID, Loaded], Admission]:
+        """What may be worked on now; entries that rest because of their account are left out."""
         async with self._pool.acquire() as connection, connection.transaction():
-            return {one.entry.entry_id: one for one in await entries.load_for_work(connection, entry_ids)}
+            admission = await self._accounts.admit(connection, entry_ids)
+            loaded = await entries.load_for_work(connection, admission.entry_ids)
+            return {one.entry.entry_id: one for one in loaded}, admission
 
     async def _carry_out(self, works: list[_Work]) -> None:
         for _ in range(STEPS_MAX):
@@ -207,7 +224,8 @@ class Handler:
 
     def _take_answer(self, work: _Work, step: Step, response: Response) -> None:
         place = _place(work)
-        circumstances = Circumstances(work.repeat, work.loaded.attempts, self._doubt_left_s(work))
+        attempts = max(work.loaded.attempts, work.misses)
+        circumstances = Circumstances(work.repeat, attempts, self._doubt_left_s(work))
         after = advance(work.entry, step, response, circumstances)
         if step in _WRITING and (response.fault is None or response.fault.may_be_applied):
             work.written_in = place
@@ -215,6 +233,7 @@ class Handler:
         work.requests += 1
         work.repeat = response.fault if step is Step.CREATE else None
         work.wrote = work.wrote or (response.fault is None and step in _WRITING)
+        work.worked, work.bears_roles = work.worked or response.fault is None, response.bears_roles
         if response.fault is not None and response.fault.reason is Reason.EVENT_GONE:
             self._calendars.forget(place)
         if after.fault is None:
@@ -259,6 +278,7 @@ class Handler:
             return {}
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection, connection.transaction():
+            judgement = await self._accounts.judge(connection, _findings(works), now)
             recorded = await entries.record(connection, [self._result(work, now) for work in works])
             overtaken = [
                 (work.entry.entry_id, work.written_in)
@@ -274,9 +294,12 @@ class Handler:
                 if recorded.get(work.entry.entry_id) and (decided := _outcome(work, now)) is not None
             ]
             await outbox.add(connection, outcomes, now)
+            await self._accounts.carry_out(connection, judgement, recorded)
+        self._accounts.remember(judgement)
         for decided in outcomes:
             OUTCOMES.labels(decided.ending, decided.reason).inc()
         for work in works:
+            work.rests = work.entry.entry_id in judgement.resting
             published_at = work.loaded.published_at
             if work.wrote and _settled(work) and published_at is not None and recorded.get(work.entry.entry_id):
                 APPLY_SECONDS.observe((now - published_at).total_seconds())
@@ -312,8 +335,27 @@ class Handler:
         if _settled(work):
             return Report(work.job, requests=work.requests)
         fault = work.fault
-        park_s = work.retry_after_s if fault is not None and fault.scope is Scope.MAILBOX else None
+        # In trouble, what waits in the lane goes to rest as it comes up, and the lane is free for the probe.
+        parks = fault is not None and fault.scope is not Scope.ENTRY and not work.rests
+        park_s = work.retry_after_s if parks else None
         return Report(work.job, requests=work.requests, again=not work.retry_after_s, park_s=park_s)
+
+
+def _findings(works: list[_Work]) -> list[Finding]:
+    """What this work said of the accounts it was for."""
+    return [
+        Finding(
+            work.loaded.entry,
+            work.fault,
+            work.worked,
+            work.bears_roles,
+            work.probes,
+            retry_after_s=work.retry_after_s or 0.0,
+        )
+        for work in works
+        # A gate may tell of a fault that somebody else's request met.
+        if work.loaded.entry.target is not None and (work.requests or work.fault is not None or work.probes)
+    ]
 
 
 def _place(work: _Work) -> Place:

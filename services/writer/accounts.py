@@ -1,0 +1,180 @@
+"""How accounts and tenants stand, kept in PostgreSQL: who rests, who probes, and what is published of it.
+
+The decisions stand in troubles.py. Everything here runs inside a transaction of the caller's.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from calbus.entry import Entry
+from calbus.store import accounts, entries, outbox
+from calbus.store.accounts import Account, Status
+from calbus.store.connection import Connection
+from calbus.store.outbox import Message
+from calbus.telemetry import PROBES, log
+from schemas.results import AccountStatus
+from services.writer.troubles import (
+    Finding,
+    Pace,
+    holds,
+    lets_go,
+    may_be_gone,
+    remembers,
+    stands,
+    told,
+    trouble_of,
+)
+
+KNOWN_MAX_ACCOUNTS = 100_000
+
+
+@dataclass(slots=True)
+class Admission:
+    """Which entries may be worked on now. `probes`: what they probe. `misses`: how often their mailbox was unknown."""
+
+    entry_ids: list[UUID]
+    probes: dict[UUID, tuple[Account, ...]] = field(default_factory=dict)
+    misses: dict[UUID, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What the findings of a batch come to. `resting`: entries that shall rest."""
+
+    resting: set[UUID] = field(default_factory=set)
+    changes: list[tuple[Status, Status]] = field(default_factory=list)
+    works: dict[Account, tuple[str, bool | None]] = field(default_factory=dict)
+    probed: list[str] = field(default_factory=list)
+
+
+class Accounts:
+    """What this writer knows, and does, about accounts in trouble."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        # That work was done says nothing new of these: their row says so already.
+        self._known: OrderedDict[Account, tuple[str, bool | None]] = OrderedDict()
+
+    async def admit(self, connection: Connection, entry_ids: list[UUID]) -> Admission:
+        """Tell what may be worked on from what must rest, and put the latter to rest."""
+        if not await accounts.any_troubled(connection, entry_ids):
+            return Admission(entry_ids)
+        taken = await accounts.take_up_probes(connection, entry_ids)
+        troubles = await accounts.troubles_of(connection, entry_ids)
+        for account in troubles:
+            self._known.pop(account, None)
+        admission = Admission([], {entry_id: tuple(of) for entry_id, of in taken.items()})
+        resting: list[UUID] = []
+        for entry in await entries.look(connection, entry_ids):
+            if any(holds(status, entry) for status in _of(entry, troubles)) and entry.entry_id not in taken:
+                resting.append(entry.entry_id)
+                continue
+            admission.entry_ids.append(entry.entry_id)
+            gone = [status.attempts for status in _of(entry, troubles) if may_be_gone(status, entry)]
+            if gone:
+                admission.misses[entry.entry_id] = max(gone)
+        await accounts.rest(connection, resting)
+        return admission
+
+    async def judge(self, connection: Connection, findings: Sequence[Finding], now: datetime) -> Judgement:
+        """Store and publish how the accounts stand after this work. Comes before anything is stored of entries."""
+        judgement = Judgement()
+        concerned: dict[Account, list[Finding]] = {}
+        for finding in findings:
+            for account in (finding.tenant, finding.account):
+                if self._is_news(finding, account):
+                    concerned.setdefault(account, []).append(finding)
+        if not concerned:
+            return judgement
+        before = await accounts.lock(connection, concerned)
+        after: dict[Account, Status] = {}
+        messages: list[Message] = []
+        for account, about in concerned.items():
+            tenant = before.get(Account(account.tenant, ""))
+            status = stands(before[account], about, tenant, now, self._pace)
+            if account.is_tenant:
+                status = remembers(status, about)
+            status, event = told(before[account], status, now)
+            after[account] = status
+            if event is not None:
+                messages.append(_message(event, status.seq))
+            self._sum_up(judgement, account, about, before[account], status)
+        changed = [(old, after[account]) for account, old in before.items() if old != after[account]]
+        await accounts.put(connection, [new for _, new in changed])
+        await outbox.add_messages(connection, messages, now)
+        judgement.changes = changed
+        for finding in findings:
+            trouble = trouble_of(finding, before.get(finding.tenant))
+            troubled = trouble is not None and after[trouble.account].reason is not None
+            probing = any(after[account].reason is not None for account in finding.probes if account in after)
+            if troubled or probing:
+                judgement.resting.add(finding.entry.entry_id)
+        return judgement
+
+    async def carry_out(self, connection: Connection, judgement: Judgement, recorded: dict[UUID, bool]) -> None:
+        """Put to rest what shall rest, unless a newer plan was made, and wake what rested. Comes after the record."""
+        await accounts.rest(connection, [entry_id for entry_id in judgement.resting if recorded.get(entry_id)])
+        for old, new in judgement.changes:
+            if lets_go(old, new):
+                await accounts.wake(connection, new.account)
+                if new.account.is_tenant and new.reason is None:
+                    await accounts.probe_accounts_of(connection, new.account.tenant)
+            elif new.attempts > old.attempts:
+                # What is to be removed from a mailbox that stays unknown need not wait for it to come back.
+                await accounts.wake(connection, new.account, only_leaving=True)
+
+    def remember(self, judgement: Judgement) -> None:
+        """The transaction has committed: keep in mind what need not be looked up again."""
+        for old, new in judgement.changes:
+            if new.reason is not None:
+                self._known.pop(new.account, None)
+            if old.told != new.told:
+                log.info(
+                    "account status changed",
+                    tenant=new.account.tenant,
+                    whole_tenant=new.account.is_tenant,
+                    reason=new.told,
+                    code=new.code,
+                )
+        for account, known in judgement.works.items():
+            self._known[account] = known
+            self._known.move_to_end(account)
+            if len(self._known) > KNOWN_MAX_ACCOUNTS:
+                self._known.popitem(last=False)
+        for result in judgement.probed:
+            PROBES.labels(result).inc()
+
+    def _is_news(self, finding: Finding, account: Account) -> bool:
+        """Whether the account's row must be looked at because of this."""
+        if finding.probes or (finding.fault is not None and trouble_of(finding, None) is not None):
+            return True
+        return finding.worked and self._known.get(account) != _known(finding, account)
+
+    def _sum_up(self, judgement: Judgement, account: Account, about: list[Finding], old: Status, new: Status) -> None:
+        if new.reason is None:
+            for finding in about:
+                if finding.worked:
+                    judgement.works[account] = _known(finding, account)
+        for finding in about:
+            if account in finding.probes:
+                result = "works" if new.reason is None else "troubled" if new.attempts > old.attempts else "unclear"
+                judgement.probed.append(result)
+
+
+def _known(finding: Finding, account: Account) -> tuple[str, bool | None]:
+    """What is kept in mind of an account that works: for a tenant, with which permissions."""
+    return (finding.place.directory, finding.bears_roles) if account.is_tenant else ("", None)
+
+
+def _of(entry: Entry, troubles: dict[Account, Status]) -> list[Status]:
+    keys = (Account(entry.item.tenant, ""), Account(entry.item.tenant, entry.assignee))
+    return [troubles[key] for key in keys if key in troubles]
+
+
+def _message(event: AccountStatus, seq: int) -> Message:
+    name = f"{event.tenant}/{event.user}" if event.user is not None else event.tenant
+    scope = "account" if event.user is not None else "tenant"
+    return Message(f"{event.tenant}/{event.user or ''}/{event.way}/{seq}", f"{scope}/{name}/{event.way}", event)
