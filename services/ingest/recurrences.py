@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from typing import Literal, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -27,7 +27,7 @@ NUMBERED_MAX_OCCURRENCES = 999
 LOOKED_AT_MAX_OCCURRENCES = 3_660
 # Each costs a request or two of its own.
 EXCEPTIONS_MAX = 200
-# Publishers write such years for "never ends", and no calendar shows them.
+# Publishers write such years for "never ends", and no calendar shows them. A series that is counted beyond goes on.
 ENDLESS_FROM_YEAR = 2200
 QUOTED_MAX_CHARACTERS = 40
 
@@ -82,7 +82,10 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A recurring entry: the first occurrence, and how it recurs. The slot begins on the first day of the range."""
+    """A recurring entry: the first occurrence, and how it recurs. The slot begins on the first day of the range.
+
+    Unlike that of a single entry it may lie in the hour that happens twice, as an occurrence on that night always may.
+    """
 
     slot: Slot
     recurrence: Recurrence
@@ -481,7 +484,7 @@ def _series(text: str, slot: Slot, exceptions: Iterable[Deviation], *, all_day: 
     count = rule.count
     if count is not None:
         until = occurrences.last_of(count)
-        count = count if count <= NUMBERED_MAX_OCCURRENCES else None
+        count = count if until is not None and count <= NUMBERED_MAX_OCCURRENCES else None
     cancelled: set[date] = set()
     moved: dict[date, Slot] = {}
     deviating = [*map(Deviation, excluded), *exceptions]
@@ -550,7 +553,7 @@ def _shortest_gap(pattern: Pattern) -> timedelta:
 
 
 class _Occurrences:
-    """The days of a rule, looked at no farther than is asked, and no farther than the limit."""
+    """The days of a rule up to the endless years, looked at no farther than is asked, and than the limit."""
 
     def __init__(self, rule: _Rule, slot: Slot, until: date | None, zone: ZoneInfo, *, all_day: bool) -> None:
         self._begins = slot.start.time()
@@ -558,21 +561,20 @@ class _Occurrences:
         self._all_day = all_day
         self._days: list[date] = []
         self._complete = False
-        self._iterator = (
-            moment.date()
-            for moment in rrule.rrule(
-                _FREQUENCIES[rule.frequency],
-                dtstart=datetime.combine(slot.start.date(), time()),
-                interval=rule.interval,
-                wkst=_RULE_DAYS[rule.week_start],
-                count=rule.count,
-                until=datetime.combine(until, time()) if until is not None else None,
-                bysetpos=rule.positions or None,
-                bymonth=rule.months or None,
-                bymonthday=rule.month_days or None,
-                byweekday=[_RULE_DAYS[day](number) if number else _RULE_DAYS[day] for number, day in rule.days] or None,
-            )
+        moments = rrule.rrule(
+            _FREQUENCIES[rule.frequency],
+            dtstart=datetime.combine(slot.start.date(), time()),
+            interval=rule.interval,
+            wkst=_RULE_DAYS[rule.week_start],
+            count=rule.count,
+            until=datetime.combine(until, time()) if until is not None else None,
+            bysetpos=rule.positions or None,
+            bymonth=rule.months or None,
+            bymonthday=rule.month_days or None,
+            byweekday=[_RULE_DAYS[day](number) if number else _RULE_DAYS[day] for number, day in rule.days] or None,
         )
+        days = (moment.date() for moment in moments)
+        self._iterator = takewhile(lambda day: day.year < ENDLESS_FROM_YEAR, days)
 
     def first(self) -> date:
         """The first day. Refuses a rule without any."""
@@ -581,12 +583,12 @@ class _Occurrences:
             _refuse("The rule ends before its first occurrence.")
         return self._days[0]
 
-    def last_of(self, count: int) -> date:
-        """The day of the last of so many occurrences."""
+    def last_of(self, count: int) -> date | None:
+        """The day of the last of so many occurrences; None if it lies in the endless years."""
         if count > LOOKED_AT_MAX_OCCURRENCES:
             _refuse(f"COUNT={count}: more than {LOOKED_AT_MAX_OCCURRENCES} occurrences.")
         self._look(count)
-        return self._days[-1]
+        return self._days[-1] if len(self._days) == count else None
 
     def day_of(self, original_start: datetime | date) -> date | None:
         """The day of the occurrence that begins then; None if the rule has none. A date alone tells the day."""

@@ -1,7 +1,9 @@
 """The planning decision, against a specification of its own: a list of questions of which the first counts."""
 
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +11,7 @@ from calbus.entry import Intent, Place
 from schemas.items import ItemUpserted
 from schemas.reasons import Reason
 from schemas.switches import AccountSettings, Direction, ProjectSettings, TenantSettings
-from services.ingest.planner import Switches, decide
+from services.ingest.planner import Standing, Switches, decide
 from tests.unit import strategies as some
 from tests.unit.strategies import ASSIGNEE, PROJECT, account, project, tenant, upserted
 
@@ -89,6 +91,25 @@ def test_every_combination_of_switches_and_items_is_decided_as_specified() -> No
         Reason.DIRECTION_NOT_UP,
         Reason.RECURRENCE_NOT_SUPPORTED,
     }
+
+
+@pytest.mark.parametrize(
+    ("recurrence", "kept"),
+    [
+        (None, False),
+        ("RRULE:FREQ=DAILY;UNTIL=20261125", False),
+        ("RRULE:FREQ=DAILY;COUNT=3", False),
+        ("RRULE:FREQ=DAILY;UNTIL=20261202", True),
+        ("RRULE:FREQ=WEEKLY;COUNT=3", True),
+        ("RRULE:FREQ=YEARLY", True),
+    ],
+)
+def test_a_series_is_as_old_as_its_last_occurrence(recurrence: str | None, kept: bool) -> None:
+    activated = datetime(2026, 12, 1, tzinfo=UTC)
+    switches = Switches(tenant(backfill="future"), None, account(), activated_at=activated)
+    standing = Standing(since=activated - timedelta(days=30))
+    decision = decide(upserted(start=START, recurrence=recurrence), ASSIGNEE, switches, standing)
+    assert (decision.reason is Reason.WRITTEN) == kept
 
 
 def test_an_entry_stands_in_the_accounts_mailbox_of_the_tenants_directory() -> None:
