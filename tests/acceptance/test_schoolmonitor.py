@@ -62,7 +62,7 @@ async def test_status_is_seen_at_a_glance(running: World, status: str, icon: str
 
 
 async def test_status_is_seen_at_a_glance__by_the_tenants_template(running: World) -> None:
-    async with running.tenant("ann", subject_template="[{{ status }}] {{ title }}") as school:
+    async with running.tenant("ann", subject_template="[{{ status_text }}] {{ title }}") as school:
         action = school.action("evaluate", "ann", status="active")
         await school.publish(action)
         assert (await school.outcome(action, "ann")).notice == ""

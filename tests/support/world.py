@@ -53,6 +53,7 @@ TEST_TIMES = {
     "writer_sweep_interval_s": 0.05,
     "writer_sweep_again_s": 3.0,
     "writer_drain_s": 5.0,
+    "writer_access_refusal_ttl_s": 0.5,
     "graph_token_doubt_s": 0.5,
     "writer_doubt_s": 1.0,
     "log_level": "error",
