@@ -1,0 +1,324 @@
+"""Mailboxes and tenants in trouble: told once with whose move it is, looked at seldom, and mended by themselves."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from schemas.reasons import NextActor, Reason, explain
+from schemas.results import AccountState, AccountStatus, Ending
+from simulator.client import App, Fault, MailboxKind, Secret
+from tests.support.waiting import until
+from tests.support.world import CLIENT_ID, CLIENT_SECRET, ROLES, Tenant, World, kill
+
+GOOD = App(CLIENT_ID, secret=CLIENT_SECRET, roles=ROLES)
+QUICK_SESSION = {"writer_session_timeout_ms": 6_000}
+# Longer than any token: consent that is given or withdrawn shows in the next one.
+TOKEN_LASTS_S = 7_200
+# So seldom that no probe but the confirming one happens while a test counts.
+SELDOM = {"writer_reprobe_first_s": 600.0, "writer_reprobe_max_s": 600.0}
+
+
+def check(status: AccountStatus, reason: str, next_actor: NextActor) -> None:
+    """The status says what is wrong, whose move it is and what to do."""
+    assert (status.state, status.reason, status.next_actor) == (AccountState.TROUBLED, reason, next_actor)
+    assert status.message == explain(Reason(reason)).says
+    assert status.remedy
+
+
+def told(tenant: Tenant, user: str | None) -> list[str]:
+    """The reasons that were published, oldest first."""
+    return [status.reason.value for status in tenant.statuses(user)]
+
+
+async def resting(world: World, tenant: Tenant) -> int:
+    """How many entries rest."""
+    [row] = await world.fetch("SELECT count(*) FROM entry WHERE tenant = $1 AND due_at = 'infinity'", tenant.id)
+    return int(row[0])
+
+
+async def at_rest(world: World, tenant: Tenant, count: int) -> None:
+    """Wait until so many entries rest."""
+
+    async def look() -> bool:
+        return await resting(world, tenant) == count
+
+    await until(look, f"{count} entries to rest")
+
+
+async def calls(tenant: Tenant, user: str | None = None) -> int:
+    """How many requests addressed the tenant's users, or one of them."""
+    address = tenant.mailbox(user) if user is not None else None
+    return len((await tenant.world.admin.ledger(tenant.directory, user=address)).value)
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "reason"),
+    [
+        (MailboxKind.UNLICENSED, "mailbox_not_in_cloud"),
+        (MailboxKind.ON_PREMISES, "mailbox_not_in_cloud"),
+        (MailboxKind.MISSING, "mailbox_unknown"),
+        (MailboxKind.BLOCKED_BY_POLICY, "access_policy"),
+    ],
+)
+async def test_a_mailbox_in_trouble_is_told_once_and_mends_itself(
+    running: World, mailbox: MailboxKind, reason: str
+) -> None:
+    async with running.tenant("ann", "bob") as tenant:
+        first = tenant.action("a0", "ann", "bob")
+        await tenant.publish(first)
+        await asyncio.gather(tenant.outcome(first, "ann"), tenant.outcome(first, "bob"))
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=mailbox)
+        actions = [tenant.action(f"a{number}", "ann", "bob") for number in range(1, 21)]
+        await tenant.publish(*actions)
+        # The tenant's other account is not touched.
+        await asyncio.gather(*(tenant.outcome(action, "bob") for action in actions))
+        check(await tenant.status("ann", reason), reason, NextActor.ADMINISTRATOR)
+        await at_rest(running, tenant, 20)
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"))
+        ended = await asyncio.gather(*(tenant.outcome(action, "ann") for action in actions))
+        assert {outcome.ending for outcome in ended} == {Ending.APPLIED}
+        await tenant.status("ann", "working")
+        assert told(tenant, "ann") == ["working", reason, "working"]
+        assert (told(tenant, "bob"), told(tenant, None)) == (["working"], [])
+        assert len(await tenant.subjects("ann")) == 21
+
+
+async def test_a_mailbox_outside_the_scope_is_told_and_let_in_after_the_lag(running: World) -> None:
+    async with running.tenant("ann", "bob", roles=()) as tenant:
+        await running.admin.change_app(tenant.directory, CLIENT_ID, scoped_mailboxes=(tenant.mailbox("bob"),))
+        action = tenant.action("a1", "ann", "bob")
+        await tenant.publish(action)
+        assert (await tenant.outcome(action, "bob")).ending is Ending.APPLIED
+        check(await tenant.status("ann", "access_denied"), "access_denied", NextActor.ADMINISTRATOR)
+        await running.admin.set_limits(tenant.directory, reach_lag_s=1.0)
+        both = (tenant.mailbox("ann"), tenant.mailbox("bob"))
+        await running.admin.change_app(tenant.directory, CLIENT_ID, scoped_mailboxes=both)
+        assert (await tenant.outcome(action, "ann")).ending is Ending.APPLIED
+        await tenant.status("ann", "working")
+        assert told(tenant, "ann") == ["access_denied", "working"]
+        assert (told(tenant, "bob"), told(tenant, None)) == (["working"], [])
+
+
+@pytest.mark.parametrize(
+    ("app", "reason", "next_actor"),
+    [
+        pytest.param(App("another", secret="x"), "app_not_in_directory", NextActor.ADMINISTRATOR, id="not there"),
+        pytest.param(
+            App(CLIENT_ID, secret=CLIENT_SECRET, roles=ROLES, disabled=True),
+            "app_disabled",
+            NextActor.ADMINISTRATOR,
+            id="disabled",
+        ),
+        pytest.param(
+            App(CLIENT_ID, secret="another", roles=ROLES), "credential_wrong", NextActor.OPERATOR, id="secret"
+        ),
+        pytest.param(
+            App(
+                CLIENT_ID,
+                secrets=(Secret(CLIENT_SECRET, datetime.now(UTC) - timedelta(days=1)),),
+                roles=ROLES,
+            ),
+            "credential_expired",
+            NextActor.OPERATOR,
+            id="secret expired",
+        ),
+    ],
+)
+async def test_a_tenant_whose_door_is_shut_is_told_as_a_whole(
+    running: World, app: App, reason: str, next_actor: NextActor
+) -> None:
+    async with running.tenant("ann", "bob") as shut, running.tenant("eve") as other:
+        await running.admin.put_tenant(shut.directory, apps=[app], domain=shut.domain)
+        waiting = [shut.action(f"a{number}", "ann", "bob") for number in range(10)]
+        free = other.action("a1", "eve")
+        await running.publish(*waiting, free)
+        assert (await other.outcome(free, "eve")).ending is Ending.APPLIED
+        check(await shut.status(None, reason), reason, next_actor)
+        await at_rest(running, shut, 20)
+        await running.admin.put_tenant(shut.directory, apps=[GOOD], domain=shut.domain)
+        ended = await asyncio.gather(*(shut.outcome(action, user) for action in waiting for user in ("ann", "bob")))
+        assert {outcome.ending for outcome in ended} == {Ending.APPLIED}
+        await shut.status(None, "working")
+        assert told(shut, None) == [reason, "working"]
+        assert (told(shut, "ann"), told(shut, "bob")) == (["working"], ["working"])
+        assert (told(other, "eve"), told(other, None)) == (["working"], [])
+
+
+async def test_a_directory_that_does_not_exist_is_upstreams_to_correct(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await tenant.set_tenant(directory="00000000-0000-4000-8000-000000000000")
+        await tenant.settings_known(2)
+        action = tenant.action("a1", "ann")
+        await tenant.publish(action)
+        check(await tenant.status(None, "directory_unknown"), "directory_unknown", NextActor.UPSTREAM)
+        await tenant.set_tenant()
+
+        async def applied() -> bool:
+            return (1, Ending.APPLIED, "written") in tenant.ended("a1", "ann")
+
+        await until(applied, "the entry in the right directory")
+        await tenant.status("ann", "working")
+
+
+async def test_withdrawn_consent_costs_a_handful_of_calls_however_much_waits(world: World) -> None:
+    users = [f"u{number}" for number in range(20)]
+    async with world.ingest(), world.writer(**SELDOM), world.tenant(*users) as tenant:
+        first = [tenant.action(f"f{number}", user) for number, user in enumerate(users)]
+        await tenant.publish(*first)
+        await asyncio.gather(*(tenant.outcome(action, action.assignees[0]) for action in first))
+        await world.admin.change_app(tenant.directory, CLIENT_ID, roles=())
+        await world.admin.advance_clock(tenant.directory, TOKEN_LASTS_S)
+        calls_before, before = await calls(tenant), await tenant.stats()
+        waiting = [tenant.action(f"w{number}", users[number % 20]) for number in range(400)]
+        await tenant.publish(waiting[0])
+        check(await tenant.status(None, "consent_missing"), "consent_missing", NextActor.ADMINISTRATOR)
+        await tenant.publish(*waiting[1:])
+        await at_rest(world, tenant, 400)
+        after = await tenant.stats()
+        # What the first entry asked before it was known; the other 399 asked nothing.
+        assert await calls(tenant) - calls_before <= 8
+        assert after.token_requests - before.token_requests <= 3
+        assert told(tenant, None) == ["consent_missing"]
+        assert all(told(tenant, user) == ["working"] for user in users)
+        # A changed setting is a sign that somebody is at work on it: it is looked at at once.
+        await world.admin.change_app(tenant.directory, CLIENT_ID, roles=ROLES)
+        await world.admin.advance_clock(tenant.directory, TOKEN_LASTS_S)
+        await tenant.set_tenant()
+        ended = await asyncio.gather(*(tenant.outcome(action, action.assignees[0]) for action in waiting))
+        assert {outcome.ending for outcome in ended} == {Ending.APPLIED}
+        assert told(tenant, None) == ["consent_missing", "working"]
+
+
+async def test_a_bulk_for_a_shut_tenant_asks_for_a_token_a_few_times(world: World) -> None:
+    users = [f"u{number}" for number in range(20)]
+    async with world.ingest(), world.writer(**SELDOM), world.tenant(*users) as tenant:
+        await world.admin.put_tenant(tenant.directory, apps=[App("another", secret="x")], domain=tenant.domain)
+        await tenant.publish(*[tenant.action(f"a{number}", users[number % 20]) for number in range(400)])
+        await tenant.status(None, "app_not_in_directory")
+        await at_rest(world, tenant, 400)
+        stats = await tenant.stats()
+        assert (await calls(tenant), stats.tokens_issued) == (0, 0)
+        assert stats.token_requests <= 3
+
+
+async def test_a_bulk_for_a_broken_mailbox_asks_it_a_few_times(world: World) -> None:
+    async with world.ingest(), world.writer(**SELDOM), world.tenant("ann") as tenant:
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        await tenant.publish(*[tenant.action(f"a{number}", "ann") for number in range(300)])
+        await tenant.status("ann", "mailbox_not_in_cloud")
+        await at_rest(world, tenant, 300)
+        # The three that may be under way to a mailbox at a time, and the one that made sure.
+        assert await calls(tenant, "ann") <= 8
+        # A corrected account is tried at once, whatever the pace of the probes.
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann-new"))
+        await tenant.publish(tenant.account("ann", mailbox=tenant.mailbox("ann-new")))
+
+        async def written() -> bool:
+            return len(await tenant.calendar("ann-new")) == 300
+
+        await until(written, "all entries in the other mailbox")
+        await tenant.status("ann", "working")
+        assert told(tenant, "ann") == ["mailbox_not_in_cloud", "working"]
+
+
+async def test_names_that_alternate_are_one_trouble(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        for code in ("ResourceNotFound", "MailboxNotEnabledForRESTAPI"):
+            await running.admin.add_fault(
+                Fault(tenant=tenant.directory, status=404, code=code, probability=0.5, seed=7, times=4)
+            )
+        action = tenant.action("a1", "ann")
+        await tenant.publish(action)
+        assert (await tenant.outcome(action, "ann")).ending is Ending.APPLIED
+        await tenant.status("ann", "working")
+        names = told(tenant, "ann")
+        assert len(names) <= 2
+        assert names[-1] == "working"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"operation": "create", "status": 503, "empty_body": True, "times": 6}, id="503"),
+        pytest.param({"status": 429, "code": "ApplicationThrottled", "retry_after_s": 1, "times": 2}, id="429"),
+        pytest.param({"status": 404, "code": "MailboxNotEnabledForRESTAPI", "times": 1}, id="away for a moment"),
+        pytest.param({"operation": "token", "status": 503, "times": 3}, id="no token for a moment"),
+    ],
+)
+async def test_what_passes_is_no_trouble(running: World, fault: dict[str, Any]) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.add_fault(Fault(tenant=tenant.directory, **fault))
+        action = tenant.action("a1", "ann")
+        await tenant.publish(action)
+        assert (await tenant.outcome(action, "ann")).ending is Ending.APPLIED
+        await tenant.status("ann", "working")
+        assert (told(tenant, "ann"), told(tenant, None)) == (["working"], [])
+
+
+async def test_what_is_to_leave_a_deleted_users_mailbox_does_not_wait_for_it(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        actions = [tenant.action(f"a{number}", "ann") for number in range(5)]
+        await tenant.publish(*actions)
+        await asyncio.gather(*(tenant.outcome(action, "ann") for action in actions))
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.MISSING)
+        gone = [tenant.deleted(action.id) for action in actions]
+        await tenant.publish(*gone)
+        ended = await asyncio.gather(*(tenant.outcome(event, "ann") for event in gone))
+        assert {outcome.ending for outcome in ended} == {Ending.WITHDRAWN}
+
+
+async def test_a_writer_killed_in_the_middle_of_a_trouble_forgets_nothing(world: World) -> None:
+    async with world.ingest(), world.tenant("ann") as tenant:
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        actions = [tenant.action(f"a{number}", "ann") for number in range(10)]
+        async with world.process("writer", **QUICK_SESSION) as process:
+            await tenant.publish(*actions)
+            await tenant.status("ann", "mailbox_not_in_cloud")
+            # Killed while a probe is under way: its claim runs out, and the next is made by somebody else.
+            await world.admin.add_fault(Fault(tenant=tenant.directory, delay_ms=60_000, times=1))
+
+            async def probing() -> bool:
+                [row] = await world.fetch(
+                    "SELECT probe_entry IS NULL AND probe_at > now() + interval '1 s' FROM account_status"
+                    " WHERE tenant = $1 AND assignee = 'ann'",
+                    tenant.id,
+                )
+                return bool(row[0])
+
+            await until(probing, "a probe to be under way")
+            kill(process)
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"))
+        async with world.writer(**QUICK_SESSION):
+            ended = await asyncio.gather(*(tenant.outcome(action, "ann") for action in actions))
+            assert {outcome.ending for outcome in ended} == {Ending.APPLIED}
+            await tenant.status("ann", "working")
+        assert told(tenant, "ann") == ["mailbox_not_in_cloud", "working"]
+        assert len(await tenant.calendar("ann")) == 10
+
+
+async def test_two_writers_probe_once(world: World) -> None:
+    users = [f"u{number}" for number in range(8)]
+    pace = {"writer_reprobe_first_s": 1.0, "writer_reprobe_max_s": 1.0}
+    async with world.ingest(), world.writer(**pace), world.writer(**pace), world.tenant(*users) as tenant:
+        for user in users:
+            await world.admin.put_user(tenant.directory, tenant.mailbox(user), mailbox=MailboxKind.UNLICENSED)
+        await tenant.publish(*[tenant.action(f"a{number}", users[number % 8]) for number in range(160)])
+        for user in users:
+            await tenant.status(user, "mailbox_not_in_cloud")
+        await at_rest(world, tenant, 160)
+        probed = "SELECT sum(attempts) FROM account_status WHERE tenant = $1"
+        [[attempts_before]] = await world.fetch(probed, tenant.id)
+        calls_before = await calls(tenant)
+
+        async def probed_again() -> bool:
+            [[attempts]] = await world.fetch(probed, tenant.id)
+            return bool(attempts >= attempts_before + 24)
+
+        await until(probed_again, "three probes of each mailbox")
+        [[attempts]] = await world.fetch(probed, tenant.id)
+        # One call a probe, and at most one under way in each mailbox.
+        assert await calls(tenant) - calls_before <= attempts - attempts_before + 2 * len(users)
+        assert len(world.status_ids) == len(set(world.status_ids))
+        assert all(told(tenant, user) == ["mailbox_not_in_cloud"] for user in users)
