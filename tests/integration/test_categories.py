@@ -11,6 +11,7 @@ from calbus.settings import GraphSettings
 from schemas.results import Ending
 from schemas.switches import Locale
 from simulator.client import Fault
+from tests.support.waiting import until
 from tests.support.world import CLIENT_ID, ROLES, Tenant, World
 
 
@@ -138,6 +139,23 @@ async def test_without_the_permission_events_are_written_and_nobody_asks_again(r
         await running.admin.change_app(tenant.directory, CLIENT_ID, roles=ROLES)
         assert await Mailbox(tenant).colors() == {}
         assert not await running.fetch("SELECT 1 FROM category WHERE directory = $1", tenant.directory)
+
+
+async def test_a_permission_that_is_given_later_is_noticed_when_the_day_is_over(
+    running: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.writer.categories.CLOSED_S", 0.0)
+    async with running.tenant("ann", roles=("Calendars.ReadWrite",)) as tenant:
+        await written(tenant, tenant.action("a1", "ann"))
+        await running.admin.change_app(tenant.directory, CLIENT_ID, roles=ROLES)
+        mailbox = Mailbox(tenant)
+
+        async def made() -> bool:
+            # The writer's token is from before the consent, until it is doubted.
+            await written(tenant, tenant.action("a2", "ann", description=str(tenant.revision("words"))))
+            return await mailbox.colors() == {"Open": "preset7"}
+
+        await until(made, "the category to be made")
 
 
 @pytest.mark.parametrize("operation", ["list_categories", "create_category"])
