@@ -12,6 +12,8 @@ from typing import Annotated, Any, Self, TypeVar, get_args
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from calbus.budget import MailboxBudget
+
 PREFIX = "CALBUS_"
 
 
@@ -129,6 +131,18 @@ class GraphSettings(Settings):
     """So long Entra's refusal of a token is remembered, and a token kept that Graph denies access with."""
     graph_timeout_s: Annotated[float, Field(gt=0, le=300)] = 30.0
     """A call that takes longer counts as unanswered."""
+
+
+class BudgetSettings(Settings):
+    """What writers may ask of one mailbox; ingest paces re-plans by it, and the forecast counts with it."""
+
+    writer_lane_max_requests_per_10_min: Annotated[int, Field(ge=20, le=10_000)] = 9_000
+    """Requests to one mailbox in any ten minutes. Microsoft allows 10,000; the rest is for reading."""
+
+    @property
+    def mailbox_budget(self) -> MailboxBudget:
+        """The same as a budget."""
+        return MailboxBudget(self.writer_lane_max_requests_per_10_min)
 
 
 class AdminSettings(Settings):

@@ -9,12 +9,8 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from uuid import UUID
 
+from calbus.budget import MailboxBudget
 from calbus.bus.offsets import Position
-
-WINDOW_S = 600.0
-# The share of the window's requests that may go out at once. A token bucket lets its capacity pass on top of its
-# rate: together they must not exceed the limit in any ten minutes.
-BURST_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +30,12 @@ class LaneLimits:
     @property
     def burst_requests(self) -> float:
         """What may go out at once after a quiet time."""
-        return max(1.0, self.max_requests_per_10_min * BURST_SHARE)
+        return MailboxBudget(self.max_requests_per_10_min).burst_requests
 
     @property
     def interval_s(self) -> float:
         """Seconds a request costs, so that burst and rate together stay within the window's limit."""
-        return WINDOW_S / (self.max_requests_per_10_min - self.burst_requests)
+        return MailboxBudget(self.max_requests_per_10_min).interval_s
 
 
 @dataclass(slots=True)

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from calbus.settings import AdminSettings, GraphSettings, KafkaSettings, PostgresSettings
+from calbus.settings import AdminSettings, BudgetSettings, GraphSettings, KafkaSettings, PostgresSettings
 
 
-class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, AdminSettings):
+class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, BudgetSettings, AdminSettings):
     """Settings of the writer service."""
 
     writer_member: str | None = None
@@ -16,8 +16,6 @@ class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, AdminSettin
     """A process that is not heard of for so long loses its mailboxes to the others."""
     writer_lane_max_in_flight: Annotated[int, Field(ge=1, le=4)] = 3
     """Requests to one mailbox at a time. Microsoft allows an application four; the fourth is for reading."""
-    writer_lane_max_requests_per_10_min: Annotated[int, Field(ge=20, le=10_000)] = 9_000
-    """Requests to one mailbox in any ten minutes. Microsoft allows 10,000; the rest is for reading."""
     writer_lane_max_entries: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     """Entries that wait in one mailbox's queue; more are left in PostgreSQL until there is room."""
     writer_max_entries: Annotated[int, Field(ge=20, le=1_000_000)] = 20_000

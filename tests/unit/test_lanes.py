@@ -4,8 +4,9 @@ from uuid import UUID
 
 from aiokafka import TopicPartition
 
+from calbus.budget import WINDOW_S
 from calbus.bus.offsets import Position
-from services.writer.lanes import WINDOW_S, Job, LaneLimits, Lanes
+from services.writer.lanes import Job, LaneLimits, Lanes
 
 WIDE = LaneLimits(max_in_flight=3, max_requests_per_10_min=9_000, max_entries=1_000, max_entries_of_all=100_000)
 PARTITION = TopicPartition("commands", 0)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.writer.lanes import WINDOW_S, Job, LaneLimits, Lanes
+from calbus.budget import WINDOW_S
+from services.writer.lanes import Job, LaneLimits, Lanes
 from tests.unit.test_lanes import job
 
 # -- the budget -------------------------------------------------------------------------------------------------------
