@@ -20,6 +20,8 @@ OUTCOMES = Counter("calbus_outcomes", "Outcomes decided, by ending and reason.",
 DEAD_LETTERS = Counter("calbus_dead_letters", "Messages that could not be understood, by reason.", ["reason"])
 ENTRIES_OWED = Gauge("calbus_entries_owed", "Entries whose newest plan has no outcome yet.")
 REPLAN_PENDING = Gauge("calbus_replan_pending", "Settings changes whose items are still being planned anew.")
+REPLAN_ITEMS_LEFT = Gauge("calbus_replan_items_left", "Items that are still to be planned anew.")
+REPLANNED_ITEMS = Counter("calbus_replanned_items", "Items that were planned anew because a setting changed.")
 REMOVALS_PARKED = Gauge("calbus_removals_parked", "Entries whose removal waits for a confirmation.")
 REMOVAL_BREAKERS_TRIPPED = Gauge(
     "calbus_removal_breakers_tripped", "Mailboxes and tenants whose removals all wait for a confirmation."

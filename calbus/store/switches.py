@@ -64,19 +64,41 @@ JOIN unnest($1::text[], $2::text[]) AS k (tenant, name) ON a.tenant = k.tenant A
 
 _REQUEST_REPLAN = """
 INSERT INTO replan (tenant, scope, name) VALUES ($1, $2, $3)
-ON CONFLICT (tenant, scope, name) DO UPDATE SET after_source = '', after_kind = '', after_id = ''
+ON CONFLICT (tenant, scope, name) DO UPDATE
+    SET after_source = '', after_kind = '', after_id = '', total_items = NULL, done_items = 0
 """
 
 _WAITING_REPLANS = "SELECT replan_id, tenant FROM replan ORDER BY touched_at, replan_id LIMIT 16"
 
 _TAKE_REPLAN = """
-SELECT replan_id, tenant, scope, name, after_source, after_kind, after_id
+SELECT replan_id, tenant, scope, name, after_source, after_kind, after_id, total_items, done_items, begun_at
 FROM replan WHERE replan_id = $1 FOR UPDATE SKIP LOCKED
 """
 
 _ADVANCE_REPLAN = """
-UPDATE replan SET after_source = $2, after_kind = $3, after_id = $4, touched_at = clock_timestamp() WHERE replan_id = $1
+UPDATE replan SET after_source = $2, after_kind = $3, after_id = $4, done_items = done_items + $5,
+                  touched_at = clock_timestamp()
+WHERE replan_id = $1
 """
+
+_BEGIN_REPLAN = """
+UPDATE replan SET total_items = $2, begun_at = clock_timestamp() WHERE replan_id = $1 RETURNING begun_at
+"""
+
+# What came or went since the count is nobody's debt.
+_PROGRESS = "SELECT count(*) AS pending, sum(greatest(total_items - done_items, 0))::bigint AS items_left FROM replan"
+
+_COUNT_TOUCHED = {
+    Scope.TENANT: "SELECT count(*) FROM item WHERE tenant = $1 AND $2 = ''",
+    Scope.PROJECT: "SELECT count(*) FROM item WHERE tenant = $1 AND project = $2",
+    Scope.ACCOUNT: """
+        SELECT count(*) FROM (
+            SELECT source, kind, id FROM entry WHERE tenant = $1 AND assignee = $2
+            UNION
+            SELECT source, kind, id FROM item WHERE tenant = $1 AND owner = $2
+        ) AS touched
+    """,
+}
 
 _TOUCHED = {
     Scope.TENANT: """
@@ -118,6 +140,20 @@ class Replan:
     replan_id: int
     setting: SettingKey
     after: tuple[str, str, str]
+    total_items: int
+    """Counted when it began; what comes later is planned under the new setting anyway."""
+    done_items: int
+    begun_at: datetime
+    begins: bool = False
+    """Whether this is the first that is done of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of all re-plans: how many there are, and the items that those that have begun have before them."""
+
+    pending: int
+    items_left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +244,27 @@ async def next_replan(connection: Connection) -> Replan | None:
             break
     else:
         return None
+    setting = SettingKey(row["tenant"], Scope(row["scope"]), row["name"])
+    total_items, begun_at = row["total_items"], row["begun_at"]
+    if begins := total_items is None:
+        total_items = await connection.fetchval(_COUNT_TOUCHED[setting.scope], setting.tenant, setting.name)
+        begun_at = await connection.fetchval(_BEGIN_REPLAN, row["replan_id"], total_items)
     return Replan(
         row["replan_id"],
-        SettingKey(row["tenant"], Scope(row["scope"]), row["name"]),
+        setting,
         (row["after_source"], row["after_kind"], row["after_id"]),
+        total_items,
+        row["done_items"],
+        begun_at,
+        begins,
     )
+
+
+async def replan_progress(connection: Connection) -> Progress:
+    """How far the re-plans are, whoever works on them."""
+    row = await connection.fetchrow(_PROGRESS)
+    assert row is not None
+    return Progress(row["pending"], row["items_left"] or 0)
 
 
 async def touched_items(connection: Connection, replan: Replan, limit: int) -> list[tuple[str, Kind, str]]:
@@ -222,9 +274,9 @@ async def touched_items(connection: Connection, replan: Replan, limit: int) -> l
     return [(row["source"], Kind(row["kind"]), row["id"]) for row in rows]
 
 
-async def advance_replan(connection: Connection, replan: Replan, done: tuple[str, str, str]) -> None:
-    """Move the cursor; it becomes durable with the plans made in the same transaction."""
-    await connection.execute(_ADVANCE_REPLAN, replan.replan_id, *done)
+async def advance_replan(connection: Connection, replan: Replan, last: tuple[str, str, str], done_items: int) -> None:
+    """Move the cursor to the last of so many items; durable with the plans made in the same transaction."""
+    await connection.execute(_ADVANCE_REPLAN, replan.replan_id, *last, done_items)
 
 
 async def finish_replan(connection: Connection, replan: Replan) -> None:

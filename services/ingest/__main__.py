@@ -19,6 +19,7 @@ from services.ingest.handler import GROUP, INPUT, Handler
 from services.ingest.removals import Watch
 from services.ingest.replans import Replanner
 from services.ingest.settings import IngestSettings
+from services.ingest.why_web import WhyRoutes
 
 POLL_MS = 1_000
 
@@ -27,8 +28,10 @@ async def serve(settings: IngestSettings) -> None:
     """Take events in until cancelled."""
     database, broker, pulse = postgres(), kafka(), Pulse()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker]))
+        why = WhyRoutes()
+        await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker], why.routes))
         pool = await stack.enter_async_context(connect(settings, database))
+        why.pool = pool
         await require_schema(pool)
         sender = await stack.enter_async_context(producer(settings, broker))
         reader = await stack.enter_async_context(
@@ -43,7 +46,8 @@ async def serve(settings: IngestSettings) -> None:
         )
         relay = Relay(pool, sender, settings.topic_prefix, postgres=database, kafka=broker)
         watch, thresholds = Watch(pool, postgres=database), settings.thresholds
-        replanner = Replanner(settings, pool, sender, relay, thresholds, watch, postgres=database, kafka=broker)
+        budget = settings.mailbox_budget
+        replanner = Replanner(settings, pool, sender, relay, thresholds, watch, budget, postgres=database, kafka=broker)
         handler = Handler(settings, pool, sender, thresholds, watch, postgres=database, kafka=broker)
         log.info("ingest is running")
         async with asyncio.TaskGroup() as tasks:

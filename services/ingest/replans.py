@@ -4,11 +4,14 @@ The cursor moves in the transaction that stores the plans, so that a crash repea
 """
 
 import asyncio
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
+from calbus.budget import MailboxBudget
 from calbus.bus.kafka import topic_name
 from calbus.bus.outbox import Relay
 from calbus.bus.wakeups import send_wakeups
@@ -17,16 +20,31 @@ from calbus.outage import Dependency
 from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
-from calbus.telemetry import REPLAN_PENDING, log
+from calbus.store.entries import Due
+from calbus.telemetry import REPLAN_ITEMS_LEFT, REPLAN_PENDING, REPLANNED_ITEMS, log
 from schemas.events import Topic
 from schemas.items import Kind
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
 from services.ingest.handler import count_outcomes, due
 from services.ingest.intake import Intake, plan_anew, settings_needed
+from services.ingest.pacing import Pace
 
-CHUNK_MAX_ITEMS = 500
+# Live events wait for a chunk at most: planning holds the event loop, and the chunk's items are locked.
+CHUNK_MAX_ITEMS = 200
 IDLE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """What became of one. `ended`: nothing was left to plan anew."""
+
+    replan: switches.Replan
+    items: int
+    intake: Intake
+    ended: bool = False
+    woken: tuple[Due, ...] = ()
+    alarms: tuple[removals.Alarm, ...] = ()
 
 
 class Replanner:
@@ -40,6 +58,7 @@ class Replanner:
         relay: Relay,
         thresholds: Thresholds,
         watch: removals.Watch,
+        budget: MailboxBudget,
         *,
         postgres: Dependency,
         kafka: Dependency,
@@ -50,6 +69,7 @@ class Replanner:
         self._relay = relay
         self._thresholds = thresholds
         self._watch = watch
+        self._pace = Pace(budget)
         self._postgres = postgres
         self._kafka = kafka
         self._wake = asyncio.Event()
@@ -73,63 +93,97 @@ class Replanner:
     async def step(self) -> bool:
         """Plan one chunk; False if there was nothing to do."""
         try:
-            intake = await self._postgres.insist(self._plan_chunk)
+            chunk = await self._postgres.insist(self._plan_chunk)
         except Exception:
             if self._chunk_max_items == 1:
                 raise
             # One item among them breaks the planning: find it by going one at a time.
             self._chunk_max_items = 1
             return True
-        if intake is None:
+        if chunk is None:
             self._chunk_max_items = CHUNK_MAX_ITEMS
             return False
-        self._relay.wake()
-        await self._kafka.insist(lambda: send_wakeups(self._producer, self._topic, due(intake)))
+        if chunk.intake.outcomes:
+            self._relay.wake()
+        if chunk.woken:
+            await self._kafka.insist(lambda: send_wakeups(self._producer, self._topic, list(chunk.woken)))
         return True
 
-    async def _plan_chunk(self) -> Intake | None:
+    async def _plan_chunk(self) -> _Chunk | None:
         async with self._pool.acquire() as connection:
             async with connection.transaction():
                 replan = await switches.next_replan(connection)
-                if replan is None:
-                    REPLAN_PENDING.set(0)
-                    return None
-                intake, alarms = await self._plan(connection, replan)
-            REPLAN_PENDING.set(await connection.fetchval("SELECT count(*) FROM replan"))
-        removals.tell(alarms)
-        self._watch.wake()
-        count_outcomes(intake.outcomes)
-        return intake
+                chunk = await self._plan(connection, replan) if replan is not None else None
+            # Another process may be at work on what this one found nothing to do for.
+            progress = await switches.replan_progress(connection)
+        REPLAN_PENDING.set(progress.pending)
+        REPLAN_ITEMS_LEFT.set(progress.items_left)
+        if chunk is not None:
+            self._tell(chunk)
+        return chunk
 
-    async def _plan(self, connection: Connection, replan: switches.Replan) -> tuple[Intake, list[removals.Alarm]]:
+    def _tell(self, chunk: _Chunk) -> None:
+        """Log, count and show what a chunk came to, once it has committed."""
+        replan = chunk.replan
+        about = {"tenant": replan.setting.tenant, "scope": replan.setting.scope.value, "replan": replan.replan_id}
+        if replan.begins:
+            log.info("planning anew what a changed setting touches", items=replan.total_items, **about)
+        if chunk.ended:
+            took_s = (datetime.now(UTC) - replan.begun_at).total_seconds()
+            log.info("planned anew", items=replan.done_items, took_s=round(took_s, 1), **about)
+        REPLANNED_ITEMS.inc(chunk.items)
+        removals.tell(chunk.alarms)
+        if chunk.alarms or chunk.intake.removals:
+            self._watch.wake()
+        count_outcomes(chunk.intake.outcomes)
+
+    async def _plan(self, connection: Connection, replan: switches.Replan) -> _Chunk:
         now = datetime.now(UTC)
-        tenant = replan.setting.tenant
         touched = await switches.touched_items(connection, replan, self._chunk_max_items)
         if not touched:
             # What the change removes is known as a whole only now; until here nothing of it went.
             alarms = await removals.judge_replan(connection, replan, self._thresholds, now)
             await switches.finish_replan(connection, replan)
-            return Intake(), alarms
-        if self._chunk_max_items == 1:
-            try:
-                async with connection.transaction():
-                    return await self._plan_items(connection, replan, touched, now), []
-            except (ValueError, asyncpg.DataError):
-                log.exception("an item cannot be planned anew; it stays as it is", tenant=tenant, item=touched[0][2])
-                await switches.advance_replan(connection, replan, touched[-1])
-                return Intake(), []
-        return await self._plan_items(connection, replan, touched, now), []
+            return _Chunk(replan, 0, Intake(), ended=True, alarms=tuple(alarms))
+        try:
+            if self._chunk_max_items > 1:
+                return await self._plan_items(connection, replan, touched, now)
+            async with connection.transaction():
+                return await self._plan_items(connection, replan, touched, now)
+        except (ValueError, asyncpg.DataError):
+            if self._chunk_max_items > 1:
+                raise
+            log.exception(
+                "an item cannot be planned anew; it stays as it is", tenant=replan.setting.tenant, item=touched[0][2]
+            )
+            await switches.advance_replan(connection, replan, touched[-1], len(touched))
+            return _Chunk(replan, len(touched), Intake())
 
     async def _plan_items(
         self, connection: Connection, replan: switches.Replan, touched: list[tuple[str, Kind, str]], now: datetime
-    ) -> Intake:
+    ) -> _Chunk:
         tenant = replan.setting.tenant
         stored = await items.lock(connection, [ItemKey(tenant, *item) for item in touched])
         current = await entries.lock_of_items(connection, stored)
         needed = settings_needed({key: [item.item] for key, item in stored.items() if item.item}, current, [tenant])
         intake = plan_anew(stored, current, await switches.fetch(connection, needed), now)
         await removals.hold_for_replan(connection, intake, current, replan, now)
+        left = self._leave_to_sweeper(intake, now)
         await entries.put_desired(connection, list(intake.planned.values()))
         await outbox.add(connection, intake.outcomes, now)
-        await switches.advance_replan(connection, replan, touched[-1])
-        return intake
+        await switches.advance_replan(connection, replan, touched[-1], len(touched))
+        woken = tuple(one for one in due(intake) if one.entry_id not in left)
+        return _Chunk(replan, len(touched), intake, woken=woken)
+
+    def _leave_to_sweeper(self, intake: Intake, now: datetime) -> set[UUID]:
+        """Let what is more than a mailbox takes at once come due later; gives what needs no wake-up now."""
+        left = set()
+        for name, planned in intake.planned.items():
+            target = planned.entry.target
+            if planned.due_at is None or target is None:
+                continue
+            due_at = self._pace.due_at(target.lane, now)
+            if due_at is not None:
+                intake.planned[name] = replace(planned, due_at=due_at)
+                left.add(planned.entry.entry_id)
+        return left

@@ -231,7 +231,7 @@ async def test_nobody_without_an_account_is_written_to(running: World) -> None:
 
 
 async def test_an_account_that_comes_later_gets_what_waited(running: World) -> None:
-    async with running.tenant() as tenant:
+    async with running.tenant(backfill="all") as tenant:
         await running.admin.put_user(tenant.directory, tenant.mailbox("late"))
         action = tenant.action("a1", "late")
         await tenant.publish(action)
