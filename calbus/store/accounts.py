@@ -121,6 +121,11 @@ UPDATE account_status SET probe_at = now(), attempts = 0
 WHERE tenant = $1 AND ($2 = '' OR assignee = $2) AND probe_at IS NOT NULL
 """
 
+_LOOK_AT = f"""
+SELECT {_COLUMNS} FROM account_status s
+WHERE s.tenant = $1 AND s.assignee = ANY ($2::text[]) AND s.probe_at IS NOT NULL
+"""  # noqa: S608
+
 _COUNT = """
 SELECT reason, count(*) AS accounts FROM account_status
 WHERE probe_at IS NOT NULL AND told IS NOT NULL AND told <> 'working' GROUP BY reason
@@ -266,6 +271,12 @@ async def claim(connection: Connection, claims: Sequence[Claim]) -> None:
     rows = [(*one.account, one.probe_at, one.entry_id) for one in claims]
     if rows:
         await connection.execute(_CLAIM, *_transpose(rows, 4))
+
+
+async def look_at(connection: Connection, tenant: str, assignees: Iterable[str]) -> dict[Account, Status]:
+    """The troubles of these accounts and of their tenant, as they are; nothing is locked."""
+    rows = await connection.fetch(_LOOK_AT, tenant, sorted({"", *assignees}))
+    return {status.account: status for status in map(_status, rows)}
 
 
 async def count_troubled(pool: asyncpg.Pool) -> dict[Reason, int]:

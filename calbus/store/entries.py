@@ -160,7 +160,8 @@ UPDATE entry e SET access_asked_at = now(), due_at = now() FROM locked l WHERE e
 """
 
 _LOOK_AT = f"""
-SELECT {_COLUMNS}, e.attempts, e.last_error, e.refusal, e.due_at, e.applied_at FROM entry e
+SELECT {_COLUMNS}, e.attempts, e.last_error, e.refusal, nullif(e.due_at, 'infinity') AS due_at, e.applied_at
+FROM entry e
 WHERE e.tenant = $1 AND e.source = $2 AND e.kind = $3 AND e.id = $4
 """  # noqa: S608
 

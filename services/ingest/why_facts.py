@@ -2,7 +2,8 @@
 
 import asyncpg
 
-from calbus.store import entries, items, switches, unread
+from calbus.store import accounts, entries, items, switches, unread
+from calbus.store.accounts import Account
 from calbus.store.connection import Connection
 from calbus.store.unread import Unread
 from schemas.items import Kind
@@ -42,10 +43,17 @@ async def facts_about(pool: asyncpg.Pool, name: ItemName) -> tuple[list[ItemFact
 async def _facts(connection: Connection, found: items.History, letters: list[Unread]) -> ItemFacts:
     key, stored = found.key, found.stored
     looked_at = await entries.look_at(connection, key)
+    troubles = await accounts.look_at(connection, key.tenant, [one.entry.assignee for one in looked_at])
     versions = {key: [stored.item] if stored.item is not None else []}
     needed = settings_needed(versions, [one.entry for one in looked_at], [key.tenant])
     settings = await switches.fetch(connection, needed)
     letter = next((one for one in letters if (one.tenant, one.source) == (key.tenant, key.source)), None)
+    of_entries = {
+        # While the whole tenant is in trouble, it is that which is looked at.
+        one.entry.entry_id: troubles.get(Account(key.tenant, ""))
+        or troubles.get(Account(key.tenant, one.entry.assignee))
+        for one in looked_at
+    }
     return ItemFacts(
         key,
         stored,
@@ -60,7 +68,10 @@ async def _facts(connection: Connection, found: items.History, letters: list[Unr
                 refusal=one.refusal,
                 due_at=one.due_at,
                 settled_at=one.settled_at,
+                trouble=trouble.reason if trouble is not None else None,
+                trouble_since=trouble.since if trouble is not None else None,
+                probe_at=trouble.probe_at if trouble is not None else None,
             )
-            for one in looked_at
+            for one, trouble in ((one, of_entries[one.entry.entry_id]) for one in looked_at)
         ),
     )
