@@ -91,6 +91,13 @@ def test_the_next_step_follows_from_where_things_stand(wanted: Desired, applied:
     assert next_step(entry(wanted, applied)) is step
 
 
+@pytest.mark.parametrize(
+    "applied", [standing(), standing(etag=None), Applied(place=HERE, in_doubt=True)], ids=["stands", "unread", "doubt"]
+)
+def test_a_parked_removal_is_left_alone(applied: Applied) -> None:
+    assert next_step(replace(entry(desired(Intent.ABSENT), applied), parked=True)) is Step.NOTHING
+
+
 def test_a_search_takes_place_where_the_create_was_tried() -> None:
     request = request_for(entry(desired(place=HERE), Applied(place=THERE, in_doubt=True)), Step.FIND)
     assert THERE.mailbox in unquote(request.path)
