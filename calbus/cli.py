@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
-from typer.models import ArgumentInfo
+from typer.models import ArgumentInfo, ParameterInfo
 
 from calbus import settings as kernel
 from calbus.bus.publish import Published, PublishError, publish, read_file
@@ -81,7 +81,7 @@ class Command:
                     name,
                     inspect.Parameter.KEYWORD_ONLY,
                     annotation=annotation,
-                    default=inspect.Parameter.empty if _is_required(name, self._arguments) else None,
+                    default=_default(self._arguments.get(name)),
                 )
                 for name, annotation in parameters
             ]
@@ -106,8 +106,11 @@ def command_of(
     return Command(name, settings, run, configure, **arguments)
 
 
-def _is_required(name: str, arguments: dict[str, Any]) -> bool:
-    return name in arguments and any(isinstance(about, ArgumentInfo) for about in get_args(arguments[name]))
+def _default(annotation: Any) -> Any:
+    """None for settings and plain options; nothing for an argument, which must be given, or an option that makes one."""
+    about = [one for one in get_args(annotation) if isinstance(one, ParameterInfo)]
+    given_elsewhere = any(isinstance(one, ArgumentInfo) or one.default_factory is not None for one in about)
+    return inspect.Parameter.empty if given_elsewhere else None
 
 
 def _secrets_of(settings: type[Settings]) -> str:

@@ -68,6 +68,7 @@ async def _facts(connection: Connection, found: items.History, letters: list[Unr
                 refusal=one.refusal,
                 due_at=one.due_at,
                 settled_at=one.settled_at,
+                parked=one.entry.parked,
                 trouble=trouble.reason if trouble is not None else None,
                 trouble_since=trouble.since if trouble is not None else None,
                 probe_at=trouble.probe_at if trouble is not None else None,
