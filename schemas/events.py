@@ -6,9 +6,18 @@ The one register of the bus: codec, ingest, generated documents and tests read i
 from dataclasses import dataclass
 from enum import StrEnum
 
+from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryEdited, EntryRemoved, EntryRescheduled
 from schemas.fields import Model
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
-from schemas.results import AccessRecheckRequested, AccountStatus, DeadLetter, Outcome, RemovalsConfirmed, Wakeup
+from schemas.results import (
+    AccessRecheckRequested,
+    AccountStatus,
+    DeadLetter,
+    Outcome,
+    RemovalsConfirmed,
+    SyncRequested,
+    Wakeup,
+)
 from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, TenantSettings
 
 
@@ -20,6 +29,7 @@ class Topic(StrEnum):
     SETTINGS = "settings.v1"
     COMMANDS = "commands.v1"
     OUTCOMES = "outcomes.v1"
+    CHANGES = "changes.v1"
     ACCOUNT_STATUS = "account-status.v1"
     REQUESTS = "requests.v1"
     DEAD_LETTERS = "dead-letters.v1"
@@ -58,6 +68,7 @@ TOPICS: dict[Topic, TopicShape] = {
         retention_days=1,
     ),
     Topic.OUTCOMES: TopicShape("How each revision ended for each assignee.", key="The entry's id, `entry_id`."),
+    Topic.CHANGES: TopicShape("What people change in Outlook.", key="account/{tenant}/{user}."),
     Topic.ACCOUNT_STATUS: TopicShape(
         "Whether accounts can synchronise; the last message of a key stands.",
         key="tenant/{tenant}/{way} or account/{tenant}/{user}/{way}.",
@@ -97,7 +108,13 @@ EVENT_TYPES: dict[str, EventType] = {
         EventType("calbus.account.settings.v1", AccountSettings, Topic.SETTINGS, from_upstream=True),
         EventType("calbus.account.unlinked.v1", AccountUnlinked, Topic.SETTINGS, from_upstream=True),
         EventType("calbus.access-recheck.requested.v1", AccessRecheckRequested, Topic.REQUESTS, from_upstream=True),
+        EventType("calbus.sync.requested.v1", SyncRequested, Topic.REQUESTS, from_upstream=True),
         EventType("calbus.removals.confirmed.v1", RemovalsConfirmed, Topic.REQUESTS, from_upstream=True),
+        EventType("calbus.entry.rescheduled.v1", EntryRescheduled, Topic.CHANGES, from_upstream=False),
+        EventType("calbus.entry.edited.v1", EntryEdited, Topic.CHANGES, from_upstream=False),
+        EventType("calbus.entry.removed.v1", EntryRemoved, Topic.CHANGES, from_upstream=False),
+        EventType("calbus.appointment.upserted.v1", AppointmentUpserted, Topic.CHANGES, from_upstream=False),
+        EventType("calbus.appointment.removed.v1", AppointmentRemoved, Topic.CHANGES, from_upstream=False),
         EventType("calbus.account-status.v1", AccountStatus, Topic.ACCOUNT_STATUS, from_upstream=False),
         EventType("calbus.outcome.v1", Outcome, Topic.OUTCOMES, from_upstream=False),
         EventType("calbus.dead-letter.v1", DeadLetter, Topic.DEAD_LETTERS, from_upstream=False),

@@ -5,9 +5,18 @@ Each is valid against its model and its JSON Schema (a test holds that). Names a
 
 from typing import Any
 
+from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryEdited, EntryRemoved, EntryRescheduled
 from schemas.fields import Model
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
-from schemas.results import AccessRecheckRequested, AccountStatus, DeadLetter, Outcome, RemovalsConfirmed, Wakeup
+from schemas.results import (
+    AccessRecheckRequested,
+    AccountStatus,
+    DeadLetter,
+    Outcome,
+    RemovalsConfirmed,
+    SyncRequested,
+    Wakeup,
+)
 from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, TenantSettings
 
 Example = dict[str, Any]
@@ -111,6 +120,7 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
             "locale": "nl",
             "subject_template": "{{ icon }} {{ title }}{% if client %} ({{ client }}){% endif %}",
             "body_template": "{{ description }}",
+            "touched": "accept",
         },
         "minimal": {
             "tenant": "contoso",
@@ -140,6 +150,8 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
             "blocked": False,
             "direction": "up",
             "calendar": "Planned work",
+            "down_calendars": ["Calendar", "Visits"],
+            "detail": "full",
             "projects": ["maintenance-north", "maintenance-south"],
         },
         "minimal": {
@@ -156,6 +168,100 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
     AccessRecheckRequested: {
         "complete": {"tenant": "contoso", "assignee": "u-2077", "owner": "u-1042"},
         "minimal": {"tenant": "contoso"},
+    },
+    SyncRequested: {
+        "complete": {"tenant": "contoso", "user": "u-2077"},
+        "minimal": {"tenant": "contoso"},
+    },
+    EntryRescheduled: {
+        "complete": {
+            "tenant": "contoso",
+            "user": "u-2077",
+            "calendar": "",
+            "event_id": "AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0AZlnW4RIAV06KYYwlrfNZvQAALfZeRQAA",
+            "change_key": "ZlnW4RIAV06KYYwlrfNZvQAALfZeRQ==",
+            "seen_at": "2026-03-31T07:12:04.118201Z",
+            "source": "erp",
+            "kind": "action",
+            "id": "A-2026-01873",
+            "entry_id": "5b6a7c1e-2f0d-5c3b-9a48-7d1e0f2a3b4c",
+            "revision": 7,
+            "occurrence": None,
+            "policy": "accept",
+            "start": "2026-03-31T11:00:00+00:00",
+            "end": "2026-03-31T13:30:00+00:00",
+            "all_day": False,
+        },
+    },
+    EntryEdited: {
+        "complete": {
+            "tenant": "contoso",
+            "user": "u-2077",
+            "calendar": "",
+            "event_id": "AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0AZlnW4RIAV06KYYwlrfNZvQAALfZeRQAA",
+            "change_key": "ZlnW4RIAV06KYYwlrfNZvQAALfZfSA==",
+            "seen_at": "2026-03-31T07:15:40.000731Z",
+            "source": "erp",
+            "kind": "action",
+            "id": "A-2026-01873",
+            "entry_id": "5b6a7c1e-2f0d-5c3b-9a48-7d1e0f2a3b4c",
+            "revision": 7,
+            "occurrence": None,
+            "policy": "report",
+            "fields": ["subject", "categories"],
+            "subject": "Replace the pump, take Piet along",
+            "place": None,
+            "categories": ["Completed"],
+            "shown_as": None,
+        },
+    },
+    EntryRemoved: {
+        "complete": {
+            "tenant": "contoso",
+            "user": "u-2077",
+            "calendar": "Planned work",
+            "event_id": "AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0AZlnW4RIAV06KYYwlrfNZvQAALfZeRQAA",
+            "change_key": "",
+            "seen_at": "2026-03-31T07:15:40.000731Z",
+            "source": "erp",
+            "kind": "action",
+            "id": "A-2026-01888",
+            "entry_id": "5b6a7c1e-2f0d-5c3b-9a48-7d1e0f2a3b4c",
+            "revision": 2,
+            "occurrence": "2026-04-27T06:00:00+00:00",
+            "policy": "report",
+        },
+    },
+    AppointmentUpserted: {
+        "full": {
+            "tenant": "contoso",
+            "user": "u-2077",
+            "calendar": "Visits",
+            "event_id": "AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0AZlnW4RIAV06KYYwlrfNZvQAALfZgTT==",
+            "change_key": "ZlnW4RIAV06KYYwlrfNZvQAALfZgTQ==",
+            "seen_at": "2026-03-31T07:15:40.000731Z",
+            "series_id": None,
+            "start": "2026-04-01T08:00:00+00:00",
+            "end": "2026-04-01T09:00:00+00:00",
+            "all_day": False,
+            "shown_as": "busy",
+            "private": False,
+            "detail": "full",
+            "subject": "Dentist",
+            "place": "Example Lane 3",
+            "categories": [],
+        },
+    },
+    AppointmentRemoved: {
+        "complete": {
+            "tenant": "contoso",
+            "user": "u-2077",
+            "calendar": "Visits",
+            "event_id": "AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0AZlnW4RIAV06KYYwlrfNZvQAALfZgTT==",
+            "change_key": "",
+            "seen_at": "2026-03-31T07:15:40.000731Z",
+            "series_id": None,
+        },
     },
     RemovalsConfirmed: {
         "complete": {"tenant": "contoso", "user": "u-2077"},

@@ -133,6 +133,15 @@ class AccessRecheckRequested(Model):
     """Only those by this owner; all if left out."""
 
 
+class SyncRequested(Model):
+    """Asks calbus to pull calendars now, instead of when they are due."""
+
+    tenant: Identifier
+    """Whose calendars."""
+    user: Identifier | None = None
+    """Only this user's; all of the tenant's if left out."""
+
+
 class RemovalsConfirmed(Model):
     """Somebody has looked at removals that calbus held back because they were so many, and wants them."""
 

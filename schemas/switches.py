@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from schemas.fields import (
+    DOWN_CALENDARS_MAX,
     DURATION_MAX_MINUTES,
     PROJECTS_MAX,
     Directory,
@@ -50,6 +51,11 @@ class Direction(StrEnum):
         """Whether items go up into the calendar."""
         return self in (Direction.UP, Direction.BOTH)
 
+    @property
+    def reads(self) -> bool:
+        """Whether the user's own appointments come down."""
+        return self in (Direction.DOWN, Direction.BOTH)
+
 
 class Backfill(StrEnum):
     """Which items from before an account's activation are written."""
@@ -75,6 +81,25 @@ class Locale(StrEnum):
     NL = "nl"
     SV = "sv"
     NB = "nb"
+
+
+class Touched(StrEnum):
+    """What calbus does about an entry that its user changed in Outlook."""
+
+    REPORT = "report"
+    """Tells upstream, and leaves it until the item's next revision."""
+    ACCEPT = "accept"
+    """The same, and later revisions keep the user's times unless upstream changed them."""
+    RESTORE = "restore"
+    """Tells upstream, and writes what upstream planned again."""
+
+
+class Detail(StrEnum):
+    """How much of a user's own appointments leaves the calendar."""
+
+    FULL = "full"
+    FREE_BUSY = "free_busy"
+    """Times and how they are shown, nothing else."""
 
 
 class Leftovers(StrEnum):
@@ -116,6 +141,8 @@ class TenantSettings(_Settings):
     """How an entry's subject is made; calbus's own if left out. The event contract lists what it may use."""
     body_template: TemplateText | None = None
     """How an entry's body is made; calbus's own if left out."""
+    touched: Touched = Touched.REPORT
+    """What calbus does about entries that their users change in Outlook. It tells upstream in any case."""
 
 
 class ProjectSettings(_Settings):
@@ -150,6 +177,10 @@ class AccountSettings(_Settings):
     """Which way the account synchronises: up is item to Outlook, down is Outlook to the bus."""
     calendar: Name | None = None
     """The name of the calendar in that mailbox; the default calendar if left out. Another one moves the entries."""
+    down_calendars: Annotated[tuple[Name, ...], Field(max_length=DOWN_CALENDARS_MAX)] | None = None
+    """The names of the calendars whose appointments come down; the default calendar if left out."""
+    detail: Detail = Detail.FREE_BUSY
+    """How much of the user's own appointments comes down. Private ones never carry more than their times."""
     projects: Annotated[tuple[Identifier, ...], Field(max_length=PROJECTS_MAX)] | None = None
     """The projects that this user wants to see; all enabled ones if left out. Items without a project always
     show."""

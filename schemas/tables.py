@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Iterable
 
+from schemas.changes import AppointmentUpserted, EntryEdited, EntryRescheduled
 from schemas.events import EVENT_TYPES, TOPICS, TYPE_NAMES, Topic
 from schemas.fields import Model
 from schemas.items import ActionUpserted, ContactUpserted
 from schemas.json_schema import Json, schema_of
 from schemas.reasons import EXPLANATIONS, NextActor, Reason
-from schemas.results import AccessRecheckRequested, AccountStatus, DeadLetter, Outcome, RemovalsConfirmed
+from schemas.results import AccessRecheckRequested, AccountStatus, DeadLetter, Outcome, RemovalsConfirmed, SyncRequested
 from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, TenantSettings
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -47,10 +48,18 @@ def _parts() -> dict[str, str]:
         "account status": _fields(AccountStatus),
         "access recheck": _fields(AccessRecheckRequested),
         "removals confirmed": _fields(RemovalsConfirmed),
+        "sync requested": _fields(SyncRequested),
+        "rescheduled": _fields(EntryRescheduled),
+        "edited": _fields(EntryEdited, without=_fields_of(EntryRescheduled)),
+        "appointment": _fields(AppointmentUpserted),
         "reasons": _reasons(reason for reason in EXPLANATIONS if reason not in dead),
         "dead letter": _fields(DeadLetter),
         "dead letter reasons": _reasons(dead),
     }
+
+
+def _fields_of(model: type[Model]) -> Iterable[str]:
+    return schema_of(EVENT_TYPES[TYPE_NAMES[model]])["properties"]
 
 
 def _topics() -> str:

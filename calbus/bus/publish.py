@@ -13,7 +13,7 @@ from calbus.settings import KafkaSettings
 from schemas.events import EVENT_TYPES, Topic
 from schemas.fields import Model
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
-from schemas.results import AccessRecheckRequested, RemovalsConfirmed
+from schemas.results import AccessRecheckRequested, RemovalsConfirmed, SyncRequested
 from schemas.switches import SettingsEvent, settings_key
 
 Published = Counter[str]
@@ -72,7 +72,7 @@ def key_of(data: Model) -> str:
     """The message key that keeps an item's, a setting's or a tenant's messages together and in order."""
     if isinstance(data, ActionUpserted | ActionDeleted | ContactUpserted | ContactDeleted):
         return f"{data.tenant}/{data.source}/{data.id}"
-    if isinstance(data, AccessRecheckRequested | RemovalsConfirmed):
+    if isinstance(data, AccessRecheckRequested | RemovalsConfirmed | SyncRequested):
         return data.tenant
     assert isinstance(data, SettingsEvent)
     return settings_key(data)

@@ -342,6 +342,7 @@ def test_operations_are_told_from_where_calbus_stands() -> None:
         "sendCommands": "send",
         "sendOutcomes": "send",
         "sendAccountStatus": "send",
+        "sendChanges": "send",
         "receiveRequests": "receive",
         "sendDeadLetters": "send",
     }
