@@ -107,7 +107,7 @@ def command_of(
 
 
 def _default(annotation: Any) -> Any:
-    """None for settings and plain options; nothing for an argument, which must be given, or an option that makes one."""
+    """None for settings and plain options; none at all where typer must ask for one, or makes one."""
     about = [one for one in get_args(annotation) if isinstance(one, ParameterInfo)]
     given_elsewhere = any(isinstance(one, ArgumentInfo) or one.default_factory is not None for one in about)
     return inspect.Parameter.empty if given_elsewhere else None
