@@ -126,6 +126,18 @@ SELECT {_COLUMNS} FROM account_status s
 WHERE s.tenant = $1 AND s.assignee = ANY ($2::text[]) AND s.probe_at IS NOT NULL
 """  # noqa: S608
 
+# A backup that was restored in part, or a row that somebody removed by hand.
+_WAKE_FORGOTTEN = """
+UPDATE entry e SET due_at = now() FROM (
+    SELECT r.entry_id FROM entry r
+    WHERE r.due_at = 'infinity' AND NOT EXISTS (
+        SELECT FROM account_status s
+        WHERE s.tenant = r.tenant AND s.assignee IN (r.assignee, '') AND s.probe_at IS NOT NULL
+    )
+    ORDER BY r.entry_id LIMIT $1 FOR UPDATE SKIP LOCKED
+) f WHERE e.entry_id = f.entry_id
+"""
+
 _COUNT = """
 SELECT reason, count(*) AS accounts FROM account_status
 WHERE probe_at IS NOT NULL AND told IS NOT NULL AND told <> 'working' GROUP BY reason
@@ -277,6 +289,11 @@ async def look_at(connection: Connection, tenant: str, assignees: Iterable[str])
     """The troubles of these accounts and of their tenant, as they are; nothing is locked."""
     rows = await connection.fetch(_LOOK_AT, tenant, sorted({"", *assignees}))
     return {status.account: status for status in map(_status, rows)}
+
+
+async def wake_forgotten(pool: asyncpg.Pool, limit: int) -> int:
+    """Let up to `limit` entries be due that rest for no trouble there is; gives how many. There should be none."""
+    return int((await pool.execute(_WAKE_FORGOTTEN, limit)).rpartition(" ")[2])
 
 
 async def count_troubled(pool: asyncpg.Pool) -> dict[Reason, int]:

@@ -15,12 +15,13 @@ from calbus.outage import Dependency
 from calbus.store import accounts, entries
 from calbus.store.accounts import Claim, DueProbe
 from calbus.store.entries import Due
-from calbus.telemetry import ACCOUNTS_TROUBLED
+from calbus.telemetry import ACCOUNTS_TROUBLED, log
 from schemas.reasons import Reason
 from services.writer.troubles import Pace
 
 BATCH_MAX_PROBES = 200
 COUNT_INTERVAL_S = 15.0
+WOKEN_MAX_ENTRIES = 1_000
 # An account's own trouble is looked at so long after that of its tenant.
 AFTER_TENANT = timedelta(seconds=1)
 
@@ -76,9 +77,12 @@ class Prober:
         return Claim(probe.account, now + timedelta(seconds=self._claim_s), probe.entry_id)
 
     async def count(self) -> None:
-        """Show how many accounts and tenants are in trouble, until cancelled."""
+        """Show how many accounts and tenants are in trouble, and see to it that nothing rests for none; for ever."""
         shown: set[Reason] = set()
         while True:
+            woken = await self._postgres.insist(lambda: accounts.wake_forgotten(self._pool, WOKEN_MAX_ENTRIES))
+            if woken:
+                log.warning("entries rested for no trouble", entries=woken)
             counts = await self._postgres.insist(lambda: accounts.count_troubled(self._pool))
             for reason in shown | set(counts):
                 ACCOUNTS_TROUBLED.labels(reason).set(counts.get(reason, 0))

@@ -322,3 +322,17 @@ async def test_two_writers_probe_once(world: World) -> None:
         assert await calls(tenant) - calls_before <= attempts - attempts_before + 2 * len(users)
         assert len(world.status_ids) == len(set(world.status_ids))
         assert all(told(tenant, user) == ["mailbox_not_in_cloud"] for user in users)
+
+
+async def test_what_rests_for_no_trouble_is_woken(world: World) -> None:
+    async with world.ingest(), world.tenant("ann") as tenant:
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        actions = [tenant.action(f"a{number}", "ann") for number in range(5)]
+        async with world.writer(**SELDOM):
+            await tenant.publish(*actions)
+            await at_rest(world, tenant, 5)
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"))
+        await world.fetch("DELETE FROM account_status WHERE tenant = $1", tenant.id)
+        async with world.writer(**SELDOM):
+            ended = await asyncio.gather(*(tenant.outcome(action, "ann") for action in actions))
+        assert {outcome.ending for outcome in ended} == {Ending.APPLIED}

@@ -1,6 +1,7 @@
 """The account's calendar: found by its name, waited for where there is none, left when another is chosen."""
 
 from typing import Any
+from urllib.parse import quote
 
 from calbus.graph.calls import Request
 from calbus.graph.client import graph_client
@@ -27,7 +28,7 @@ async def make_calendar(tenant: Tenant, user: str, name: str) -> str:
 
 async def subjects_in(tenant: Tenant, user: str, calendar_id: str) -> list[str]:
     """What stands in one calendar."""
-    listed = await as_the_user(tenant, user, "GET", f"calendars/{calendar_id}/events")
+    listed = await as_the_user(tenant, user, "GET", f"calendars/{quote(calendar_id, safe='')}/events")
     return sorted(event["subject"] for event in listed["value"])
 
 

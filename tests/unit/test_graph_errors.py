@@ -230,7 +230,7 @@ def test_what_is_not_known_never_speaks_of_the_whole_mailbox(status: int, body: 
 )
 def test_a_refusal_of_entra_is_known_by_its_number_then_by_its_word(number: int, word: str, reason: Reason) -> None:
     found = token_fault({"error": word, "error_codes": [number]})
-    assert (found.reason, found.scope, found.may_be_applied) == (reason, Scope.MAILBOX, False)
+    assert (found.reason, found.scope, found.may_be_applied) == (reason, Scope.DIRECTORY, False)
 
 
 def test_the_first_number_that_is_known_counts() -> None:
