@@ -1,0 +1,229 @@
+"""The mailbox_subscription table: which mailboxes calbus is told of, who has one in hand, and what is due.
+
+Times are the caller's, so that one clock decides. Nothing here is called while a call to Graph is under way.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from calbus.store.connection import Connection
+
+_COLUMNS = """
+s.directory, s.mailbox, s.wanted, s.subscription_id, s.state_digest, s.url, s.expires_at, s.renew_at, s.in_doubt,
+s.attempts, s.trouble, s.due_at, s.lease
+"""
+
+_ADD_WANTED = """
+INSERT INTO mailbox_subscription (directory, mailbox, due_at)
+SELECT DISTINCT lower(p.directory), lower(p.mailbox), $1::timestamptz FROM calendar_pull p
+WHERE NOT EXISTS (
+    SELECT FROM mailbox_subscription s WHERE s.directory = lower(p.directory) AND s.mailbox = lower(p.mailbox)
+)
+ON CONFLICT DO NOTHING
+"""
+
+_MARK_WANTED = """
+WITH pulled AS MATERIALIZED (SELECT DISTINCT lower(directory) AS directory, lower(mailbox) AS mailbox FROM calendar_pull)
+UPDATE mailbox_subscription s SET wanted = NOT s.wanted, attempts = 0, due_at = $1
+WHERE s.wanted <> ($2 AND EXISTS (
+    SELECT FROM pulled p WHERE p.directory = s.directory AND p.mailbox = s.mailbox
+))
+"""
+
+_CLAIM = f"""
+UPDATE mailbox_subscription s SET lease = s.lease + 1, lease_until = $2
+FROM (
+    SELECT directory, mailbox FROM mailbox_subscription
+    WHERE due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)
+      AND ($4 OR subscription_id IS NOT NULL OR NOT wanted)
+    ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+) d
+WHERE s.directory = d.directory AND s.mailbox = d.mailbox
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+
+# Whether it is still wanted may have changed meanwhile: then the next step is another one, and due at once.
+_RECORD = """
+UPDATE mailbox_subscription SET
+    subscription_id = $4, state_digest = $5, url = $6, expires_at = $7, renew_at = $8, in_doubt = $9, attempts = $10,
+    trouble = $11, due_at = CASE WHEN wanted = $12 THEN $13 ELSE $14 END,
+    lease_until = CASE WHEN $15 THEN NULL ELSE lease_until END
+WHERE directory = $1 AND mailbox = $2 AND lease = $3
+RETURNING true
+"""
+
+_FORGET = "DELETE FROM mailbox_subscription WHERE directory = $1 AND mailbox = $2 AND lease = $3 AND NOT wanted"
+
+_POSTPONE = """
+UPDATE mailbox_subscription SET due_at = $2::timestamptz + random() * interval '1 second' * $3
+WHERE directory = $1 AND due_at < $2
+"""
+
+_OF_IDS = """
+SELECT subscription_id, directory, mailbox, state_digest FROM mailbox_subscription WHERE subscription_id = ANY ($1)
+"""
+
+# Whoever has it in hand has been overtaken.
+_REMOVED = """
+UPDATE mailbox_subscription SET subscription_id = NULL, expires_at = NULL, renew_at = NULL, attempts = 0, due_at = $2,
+    lease = lease + 1, lease_until = NULL
+WHERE subscription_id = ANY ($1)
+"""
+
+_REAUTHORIZE = """
+UPDATE mailbox_subscription SET renew_at = least(renew_at, $2), due_at = $2, lease = lease + 1, lease_until = NULL
+WHERE subscription_id = ANY ($1)
+"""
+
+_PULL_NOW = """
+UPDATE calendar_pull p SET due_at = $3
+FROM unnest($1::text[], $2::text[]) AS k (directory, mailbox)
+WHERE lower(p.directory) = k.directory AND lower(p.mailbox) = k.mailbox AND p.due_at > $3
+"""
+
+_PULL_ALL_NOW = """
+UPDATE calendar_pull p SET due_at = least(p.due_at, $3), full_round = true
+FROM unnest($1::text[], $2::text[]) AS k (directory, mailbox)
+WHERE lower(p.directory) = k.directory AND lower(p.mailbox) = k.mailbox
+"""
+
+_COUNT = """
+SELECT count(*) FILTER (WHERE wanted AND subscription_id IS NOT NULL AND expires_at > $1) AS active,
+       count(*) FILTER (WHERE wanted AND (subscription_id IS NULL OR expires_at <= $1) AND trouble IS NULL) AS missing,
+       count(*) FILTER (WHERE wanted AND (subscription_id IS NULL OR expires_at <= $1) AND trouble IS NOT NULL)
+           AS troubled,
+       count(*) FILTER (WHERE NOT wanted) AS leaving,
+       min(expires_at) FILTER (WHERE wanted AND subscription_id IS NOT NULL) AS earliest
+FROM mailbox_subscription
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of one mailbox's subscription, by whoever has it in hand under this `lease`."""
+
+    directory: str
+    mailbox: str
+    lease: int
+    wanted: bool
+    due_at: datetime
+    subscription_id: str | None = None
+    state_digest: bytes = b""
+    url: str = ""
+    expires_at: datetime | None = None
+    renew_at: datetime | None = None
+    in_doubt: bool = False
+    attempts: int = 0
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A subscription that a notice may be about."""
+
+    subscription_id: str
+    directory: str
+    mailbox: str
+    state_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many mailboxes have a subscription, and when the first of these ends."""
+
+    by_state: dict[str, int]
+    earliest_expiry: datetime | None
+
+
+async def follow_pulls(pool: asyncpg.Pool, now: datetime, *, reachable: bool) -> None:
+    """Want a subscription for every mailbox that is pulled, and no other; without a public address for none."""
+    async with pool.acquire() as connection, connection.transaction():
+        if reachable:
+            await connection.execute(_ADD_WANTED, now)
+        await connection.execute(_MARK_WANTED, now, reachable)
+
+
+async def claim(
+    pool: asyncpg.Pool, now: datetime, until: datetime, limit: int, *, may_create: bool = True
+) -> list[Kept]:
+    """Take what is due and nobody has in hand, longest due first; others may again when the lease has run out."""
+    return [_kept(row) for row in await pool.fetch(_CLAIM, now, until, limit, may_create)]
+
+
+async def record(connection: Connection, kept: Kept, now: datetime, *, release: bool) -> bool:
+    """Store what is known now. False, and nothing is stored, if it is no longer in the caller's hand."""
+    return bool(
+        await connection.fetchval(
+            _RECORD,
+            kept.directory,
+            kept.mailbox,
+            kept.lease,
+            kept.subscription_id,
+            kept.state_digest,
+            kept.url,
+            kept.expires_at,
+            kept.renew_at,
+            kept.in_doubt,
+            kept.attempts,
+            kept.trouble,
+            kept.wanted,
+            kept.due_at,
+            now,
+            release,
+        )
+    )
+
+
+async def forget(pool: asyncpg.Pool, kept: Kept) -> bool:
+    """Drop what is neither subscribed to nor wanted; False if it is wanted again or in another hand."""
+    return bool((await pool.execute(_FORGET, kept.directory, kept.mailbox, kept.lease)) == "DELETE 1")
+
+
+async def postpone(pool: asyncpg.Pool, directory: str, until: datetime, spread_s: float) -> None:
+    """Leave the directory's subscriptions alone until then; they come back spread over so many seconds."""
+    await pool.execute(_POSTPONE, directory, until, spread_s)
+
+
+async def of_ids(connection: Connection, subscription_ids: Iterable[str]) -> list[Known]:
+    """The subscriptions of these ids; an id that two customers share comes twice, one unknown not at all."""
+    return [Known(**row) for row in await connection.fetch(_OF_IDS, sorted(set(subscription_ids)))]
+
+
+async def removed(connection: Connection, subscription_ids: Sequence[str], now: datetime) -> None:
+    """Microsoft has ended these: new ones are due."""
+    if subscription_ids:
+        await connection.execute(_REMOVED, subscription_ids, now)
+
+
+async def reauthorize(connection: Connection, subscription_ids: Sequence[str], now: datetime) -> None:
+    """Microsoft delivers nothing before these are renewed: that is due."""
+    if subscription_ids:
+        await connection.execute(_REAUTHORIZE, subscription_ids, now)
+
+
+async def pull_now(connection: Connection, mailboxes: Iterable[tuple[str, str]], now: datetime) -> None:
+    """Let every calendar of these mailboxes (directory, address; in lower case) be due; those that are stay as due."""
+    keys = sorted(set(mailboxes))
+    if keys:
+        await connection.execute(_PULL_NOW, [key[0] for key in keys], [key[1] for key in keys], now)
+
+
+async def pull_all_now(connection: Connection, mailboxes: Iterable[tuple[str, str]], now: datetime) -> None:
+    """The same, and with a full round: what changed since the last one cannot be relied on to be told."""
+    keys = sorted(set(mailboxes))
+    if keys:
+        await connection.execute(_PULL_ALL_NOW, [key[0] for key in keys], [key[1] for key in keys], now)
+
+
+async def count(pool: asyncpg.Pool, now: datetime) -> Counts:
+    """How the subscriptions stand, whoever keeps them."""
+    row = await pool.fetchrow(_COUNT, now)
+    assert row is not None
+    return Counts({state: row[state] for state in ("active", "missing", "troubled", "leaving")}, row["earliest"])
+
+
+def _kept(row: asyncpg.Record) -> Kept:
+    return Kept(**row)
