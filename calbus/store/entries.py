@@ -1,6 +1,6 @@
 """The entry table: what is desired (ingest writes it) and what is applied (writers do), set-based throughout."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -31,6 +31,15 @@ FOR UPDATE OF e
 
 _LOOK = f"""
 SELECT {_COLUMNS} FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
+"""  # noqa: S608
+
+# Two conditions, each with an index of its own.
+_BY_EVENT = f"""
+SELECT {_COLUMNS} FROM entry e WHERE e.applied_directory = $1 AND e.event_id = ANY ($2::text[])
+UNION ALL
+SELECT {_COLUMNS} FROM entry e
+WHERE e.entry_id = ANY ($3::uuid[])
+  AND NOT coalesce(e.applied_directory = $1 AND e.event_id = ANY ($2::text[]), false)
 """  # noqa: S608
 
 _PUT_DESIRED = """
@@ -268,6 +277,14 @@ async def lock_of_items(connection: Connection, keys: Iterable[ItemKey]) -> list
 async def look(connection: Connection, entry_ids: list[UUID]) -> list[Entry]:
     """These entries as they are, locked until the transaction ends and marked in no way."""
     return [_entry(row) for row in await connection.fetch(_LOOK, entry_ids)]
+
+
+async def by_event(
+    connection: Connection, directory: str, event_ids: Sequence[str], entry_ids: Iterable[UUID]
+) -> list[Entry]:
+    """The entries that stand in a directory's calendars as one of these events, and those of these ids."""
+    rows = await connection.fetch(_BY_EVENT, directory, list(event_ids), list(entry_ids))
+    return [_entry(row) for row in rows]
 
 
 async def put_desired(connection: Connection, planned: list[Planned]) -> None:

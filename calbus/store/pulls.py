@@ -1,0 +1,594 @@
+"""The tables of the way down: whose turn it is to pull which mailbox, how far each calendar is, what was seen there.
+
+Times of leases and of what is due are the database's own, so that clocks of processes need not agree. Whoever writes
+of a calendar holds its mailbox's lease, and says so in the transaction (`hold`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from calbus.entry import Entry, Place
+from calbus.store.connection import Connection
+from calbus.store.entries import by_event
+from schemas.switches import Detail, Touched
+
+# What the settings want: the down calendars of an account that reads, and the up calendar of any account with entries
+# standing. Of an account that is blocked, not allowed or off, nothing; nor of a tenant that is off.
+_OUT_OF_STEP = """
+WITH account AS (
+    SELECT a.tenant, a.name AS username, t.body ->> 'directory' AS directory, a.body ->> 'mailbox' AS mailbox,
+           coalesce(a.body ->> 'direction', 'up') AS direction, coalesce(a.body ->> 'calendar', '') AS calendar,
+           a.body -> 'down_calendars' AS down
+    FROM setting a JOIN setting t ON t.tenant = a.tenant AND t.scope = 'tenant'
+    WHERE a.scope = 'account' AND (a.body ->> 'allowed')::boolean AND (t.body ->> 'enabled')::boolean
+      AND NOT coalesce((a.body ->> 'blocked')::boolean, false)
+      AND coalesce(a.body ->> 'direction', 'up') <> 'none'
+), named AS (
+    SELECT tenant, username, directory, mailbox, d.name AS calendar, true AS publishes
+    FROM account CROSS JOIN LATERAL jsonb_array_elements_text(
+        CASE WHEN jsonb_typeof(down) = 'array' THEN down ELSE '[""]' END
+    ) AS d (name)
+    WHERE direction IN ('down', 'both')
+    UNION ALL
+    SELECT tenant, username, directory, mailbox, calendar, false FROM account a
+    WHERE EXISTS (
+        SELECT FROM entry e WHERE e.tenant = a.tenant AND e.assignee = a.username AND e.event_id IS NOT NULL
+    )
+), wanted AS (
+    SELECT tenant, username, directory, mailbox, min(calendar) AS calendar, bool_or(publishes) AS publishes
+    FROM named GROUP BY tenant, username, directory, mailbox, lower(calendar)
+)
+SELECT p.pull_id, w.tenant, w.username, w.calendar, w.directory, w.mailbox, w.publishes,
+       (p.directory, p.mailbox) IS NOT DISTINCT FROM (w.directory, w.mailbox) AS same_mailbox
+FROM wanted w FULL JOIN calendar_pull p
+  ON p.tenant = w.tenant AND p.username = w.username AND p.calendar = w.calendar
+WHERE p.pull_id IS NULL OR w.tenant IS NULL
+   OR (p.directory, p.mailbox, p.publishes) <> (w.directory, w.mailbox, w.publishes)
+"""
+# Any constant will do, as long as no other program on this database uses it. One process at a time is enough.
+_STEP_LOCK_ID = 0x63616C62757370
+
+_ADD_LANES = (
+    "INSERT INTO pull_lane (lane) SELECT DISTINCT l FROM unnest($1::text[]) AS l ORDER BY l ON CONFLICT DO NOTHING"
+)
+
+_ADD = """
+INSERT INTO calendar_pull (tenant, username, calendar, directory, mailbox, lane, publishes)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[])
+ON CONFLICT DO NOTHING
+"""
+
+# What is not ours is told from now on, or no longer: either way nothing is known of it.
+_TURN = """
+WITH turned AS (
+    UPDATE calendar_pull p
+    SET publishes = n.publishes, delta_link = NULL, next_link = NULL, version = p.version + 1, due_at = now(),
+        asked_at = now()
+    FROM unnest($1::bigint[], $2::boolean[]) AS n (pull_id, publishes) WHERE p.pull_id = n.pull_id
+    RETURNING p.pull_id
+)
+DELETE FROM pulled_event e USING turned t WHERE e.pull_id = t.pull_id AND e.entry_id IS NULL
+"""
+
+_ASK = """
+UPDATE calendar_pull SET due_at = least(due_at, now()), asked_at = now(), full_asked = full_asked OR $3
+WHERE tenant = $1 AND ($2::text IS NULL OR username = $2)
+"""
+
+# A burst of notifications about one mailbox need not write its rows again and again: what was asked for a moment ago,
+# and has not begun since, is still to come.
+_ASK_LANES = """
+UPDATE calendar_pull SET due_at = least(due_at, now()), asked_at = now(), full_asked = full_asked OR $2
+WHERE lane = ANY ($1::text[])
+  AND ($2 > full_asked OR due_at > now() OR asked_at IS NULL OR began_at IS NULL OR began_at >= asked_at)
+"""
+
+_MAILBOXES = "SELECT DISTINCT ON (lane) lane, directory, mailbox FROM calendar_pull ORDER BY lane"
+
+_CLAIM = """
+WITH due AS (
+    SELECT l.lane FROM calendar_pull p JOIN pull_lane l ON l.lane = p.lane
+    WHERE p.due_at <= now() AND (l.lease_until IS NULL OR l.lease_until <= now())
+      AND (l.rests_until IS NULL OR l.rests_until <= now())
+    ORDER BY p.due_at LIMIT $1 FOR NO KEY UPDATE OF l SKIP LOCKED
+)
+UPDATE pull_lane l SET lease_owner = $2, lease_until = now() + make_interval(secs => $3)
+FROM (SELECT DISTINCT lane FROM due) d WHERE l.lane = d.lane
+RETURNING l.lane, l.spent_until
+"""
+
+_KEEP = """
+UPDATE pull_lane SET lease_until = now() + make_interval(secs => $3)
+WHERE lane = ANY ($1::text[]) AND lease_owner = $2 RETURNING lane
+"""
+
+_RELEASE = """
+UPDATE pull_lane SET lease_owner = NULL, lease_until = NULL, spent_until = $3,
+                     rests_until = now() + make_interval(secs => $4)
+WHERE lane = $1 AND lease_owner = $2
+"""
+
+_HOLD = "SELECT true FROM pull_lane WHERE lane = $1 AND lease_owner = $2 FOR NO KEY UPDATE"
+
+_DUE_OF = """
+SELECT p.*, a.body ->> 'detail' AS detail, t.body ->> 'touched' AS touched
+FROM calendar_pull p
+LEFT JOIN setting a ON a.tenant = p.tenant AND a.scope = 'account' AND a.name = p.username
+LEFT JOIN setting t ON t.tenant = p.tenant AND t.scope = 'tenant' AND t.name = ''
+WHERE p.lane = $1 AND p.due_at <= now() ORDER BY p.due_at, p.pull_id LIMIT $2
+"""
+
+_BEGIN = """
+UPDATE calendar_pull SET began_at = now(), pages = 0, items = 0, version = version + 1
+WHERE pull_id = $1 AND version = $2
+"""
+
+_BEGIN_FULL = """
+UPDATE calendar_pull SET
+    round = round + 1, delta_link = NULL, next_link = NULL, full_asked = false, began_at = now(), pages = 0, items = 0,
+    -- A round that was begun anew must not forget what an unfinished one before it knew to have grown old.
+    aged_before = CASE WHEN window_start < $3 THEN $3 ELSE aged_before END,
+    rolled_at = CASE WHEN (window_start, window_end) IS DISTINCT FROM ($3, $4) THEN now() ELSE rolled_at END,
+    window_start = $3, window_end = $4, version = version + 1
+WHERE pull_id = $1 AND version = $2
+RETURNING round, aged_before, rolled_at
+"""
+
+_FOUND = "UPDATE calendar_pull SET calendar_id = $3, version = version + 1 WHERE pull_id = $1 AND version = $2"
+
+_ADVANCE = """
+UPDATE calendar_pull SET next_link = $3, delta_link = coalesce($4, delta_link), pages = pages + $5, items = items + $6,
+                         version = version + 1
+WHERE pull_id = $1 AND version = $2
+"""
+
+# The least of what is open decides: a moment that was asked for, an event that is to be read, the next round.
+_FINISH = """
+UPDATE calendar_pull p SET
+    due_at = CASE WHEN asked_at > began_at THEN now() ELSE least(
+        now() + make_interval(secs => $3),
+        (SELECT min(e.pending_at) FROM pulled_event e WHERE e.pull_id = p.pull_id)
+    ) END,
+    interval_s = $3, failures = 0, last_error = NULL, empties = 0, pulled_at = now()
+WHERE pull_id = $1 AND version = $2
+"""
+
+_PUT_OFF = """
+UPDATE calendar_pull SET due_at = CASE WHEN asked_at > $2 AND $5::text IS NULL THEN now()
+                                       ELSE now() + make_interval(secs => $3) END,
+                         failures = $4, last_error = $5
+WHERE pull_id = $1
+"""
+
+_DOUBT = "UPDATE calendar_pull SET empties = empties + 1 WHERE pull_id = $1 AND version = $2"
+
+_EVENTS = """
+SELECT event_id, seen, entry_id, round, pending_at, attempts FROM pulled_event
+WHERE pull_id = $1 AND event_id = ANY ($2::text[])
+"""
+
+_PUT_EVENTS = """
+INSERT INTO pulled_event (pull_id, event_id, seen, entry_id, round, pending_at, attempts)
+SELECT $1, n.event_id, n.seen::jsonb, n.entry_id, $2, now() + make_interval(secs => n.pending_s), n.attempts
+FROM unnest($3::text[], $4::text[], $5::uuid[], $6::double precision[], $7::integer[])
+     AS n (event_id, seen, entry_id, pending_s, attempts)
+ON CONFLICT (pull_id, event_id) DO UPDATE SET
+    seen = excluded.seen, entry_id = excluded.entry_id, round = excluded.round, pending_at = excluded.pending_at,
+    attempts = excluded.attempts
+"""
+
+_FORGET = "DELETE FROM pulled_event WHERE pull_id = $1 AND event_id = ANY ($2::text[])"
+
+_UNNAMED = """
+SELECT event_id, seen, entry_id, round, pending_at, attempts FROM pulled_event
+WHERE pull_id = $1 AND round < $2 AND pending_at IS NULL ORDER BY event_id LIMIT $3
+"""
+
+_KNOWN = """
+SELECT count(*) AS known, count(*) FILTER (WHERE round >= $2) AS named
+FROM pulled_event WHERE pull_id = $1 AND seen IS NOT NULL
+"""
+
+_PENDING = """
+SELECT event_id, seen, entry_id, round, pending_at, attempts FROM pulled_event
+WHERE pull_id = $1 AND pending_at <= now() ORDER BY pending_at, event_id LIMIT $2
+"""
+
+_POSTPONE_EVENT = """
+UPDATE pulled_event SET pending_at = now() + make_interval(secs => $3) WHERE pull_id = $1 AND event_id = $2
+"""
+
+_IN_DOUBT = """
+SELECT entry_id FROM entry WHERE in_doubt AND applied_directory = $1 AND lower(applied_mailbox) = lower($2) LIMIT $3
+"""
+
+_COUNT = """
+SELECT count(*) AS calendars, count(*) FILTER (WHERE due_at <= now()) AS due,
+       coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)::float AS lag_s,
+       count(*) FILTER (WHERE pulled_at IS NULL) AS first_pulls,
+       coalesce(sum(items) FILTER (WHERE pulled_at IS NULL), 0) AS first_items,
+       count(*) FILTER (WHERE failures > 0) AS failing,
+       (SELECT count(*) FROM pull_lane WHERE lease_until > now()) AS leased
+FROM calendar_pull
+"""
+
+_PROGRESS = """
+SELECT tenant, username, calendar, pages, items, pulled_at, last_error, next_link IS NOT NULL AS under_way,
+       coalesce(pulled_at >= asked_at AND began_at >= asked_at, false) AS done
+FROM calendar_pull
+WHERE (username = $1 OR lower(mailbox) = lower($1)) AND ($2::text IS NULL OR tenant = $2)
+ORDER BY tenant, username, calendar
+"""
+
+IN_DOUBT_MAX_ENTRIES = 1_000
+
+
+class LeaseLostError(Exception):
+    """The mailbox is somebody else's now, or the calendar is no longer pulled as it was: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How many calendars settings added, took away, or had told otherwise."""
+
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+
+    @property
+    def any(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox of which calendars are pulled."""
+
+    lane: str
+    directory: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A mailbox that was leased, and how far its budget is used up."""
+
+    lane: str
+    spent_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """One calendar of one account, and how far its round is."""
+
+    pull_id: int
+    tenant: str
+    user: str
+    place: Place
+    publishes: bool
+    detail: Detail
+    touched: Touched
+    calendar_id: str | None
+    version: int
+    round: int
+    window_start: datetime | None
+    window_end: datetime | None
+    rolled_at: datetime | None
+    aged_before: datetime | None
+    delta_link: str | None
+    next_link: str | None
+    began_at: datetime | None
+    pages: int
+    empties: int
+    full_asked: bool
+    interval_s: float
+    failures: int
+    pulled_at: datetime | None
+
+    @property
+    def calendar(self) -> str:
+        """Its name as events tell it: empty for the default calendar."""
+        return self.place.calendar or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is stored of one event. `seen` is JSON."""
+
+    event_id: str
+    seen: str | None = None
+    entry_id: UUID | None = None
+    round: int = 0
+    pending: bool = False
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is to be stored of one event. `pending_s`: it is read by its id after so long."""
+
+    event_id: str
+    seen: str | None
+    entry_id: UUID | None
+    pending_s: float | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of all calendars, whoever pulls them."""
+
+    calendars: int
+    due: int
+    lag_s: float
+    first_pulls: int
+    first_items: int
+    failing: int
+    leased: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a calendar is, for whoever waits. `done`: pulled since it was last asked for."""
+
+    tenant: str
+    user: str
+    calendar: str
+    pages: int
+    items: int
+    pulled_at: datetime | None
+    last_error: str | None
+    under_way: bool
+    done: bool
+
+
+async def keep_in_step(pool: asyncpg.Pool) -> Steps:
+    """Make the calendars that are pulled those that the accounts' settings want.
+
+    One process at a time does it; to the others there is nothing to do. A calendar in another mailbox is another one.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _STEP_LOCK_ID):
+            return Steps()
+        rows = await connection.fetch(_OUT_OF_STEP)
+        gone = [
+            r["pull_id"] for r in rows if r["pull_id"] is not None and (r["tenant"] is None or not r["same_mailbox"])
+        ]
+        fresh = [r for r in rows if r["tenant"] is not None and (r["pull_id"] is None or not r["same_mailbox"])]
+        turned = [r for r in rows if r["tenant"] is not None and r["pull_id"] is not None and r["same_mailbox"]]
+        if gone:
+            await connection.execute("DELETE FROM calendar_pull WHERE pull_id = ANY ($1::bigint[])", gone)
+        if fresh:
+            lanes = [Place(row["directory"], row["mailbox"]).lane for row in fresh]
+            await connection.execute(_ADD_LANES, lanes)
+            names = ("tenant", "username", "calendar", "directory", "mailbox")
+            columns = [[row[name] for row in fresh] for name in names]
+            await connection.execute(_ADD, *columns, lanes, [row["publishes"] for row in fresh])
+        if turned:
+            await connection.execute(_TURN, [r["pull_id"] for r in turned], [r["publishes"] for r in turned])
+        return Steps(len(fresh), len(gone), len(turned))
+
+
+async def ask(connection: Connection | asyncpg.Pool, tenant: str, user: str | None, *, full: bool = False) -> int:
+    """Let a user's calendars, or all of a tenant's, be due now; gives how many. `full`: what was seen may be wrong."""
+    return _count(await connection.execute(_ASK, tenant, user, full))
+
+
+async def ask_mailboxes(connection: Connection | asyncpg.Pool, lanes: Sequence[str], *, full: bool = False) -> int:
+    """Let all calendars of these mailboxes be due now, whoever's they are; gives how many were not yet.
+
+    A round that began before now does not do: another follows it.
+    """
+    return _count(await connection.execute(_ASK_LANES, list(lanes), full))
+
+
+async def mailboxes(connection: Connection | asyncpg.Pool) -> list[Mailbox]:
+    """The mailboxes of which calendars are pulled."""
+    return [Mailbox(row["lane"], row["directory"], row["mailbox"]) for row in await connection.fetch(_MAILBOXES)]
+
+
+async def claim(pool: asyncpg.Pool, owner: str, *, lease_s: float, limit: int) -> list[Claimed]:
+    """Lease up to `limit` mailboxes with calendars that are due, the longest due first, which nobody else has."""
+    return [Claimed(row["lane"], row["spent_until"]) for row in await pool.fetch(_CLAIM, limit, owner, lease_s)]
+
+
+async def keep(pool: asyncpg.Pool, owner: str, lanes: Sequence[str], *, lease_s: float) -> set[str]:
+    """Lengthen these leases; gives those that are still the owner's."""
+    return {row["lane"] for row in await pool.fetch(_KEEP, list(lanes), owner, lease_s)}
+
+
+async def release(
+    pool: asyncpg.Pool, owner: str, lane: str, *, spent_until: datetime | None, rests_s: float = 0.0
+) -> None:
+    """Give a mailbox back; nobody takes it up before it has rested."""
+    await pool.execute(_RELEASE, lane, owner, spent_until, rests_s)
+
+
+async def hold(connection: Connection, owner: str, lane: str) -> None:
+    """Until the transaction ends, the mailbox is the owner's. Raises LeaseLostError if it is not."""
+    if not await connection.fetchval(_HOLD, lane, owner):
+        raise LeaseLostError
+
+
+async def due_of(pool: asyncpg.Pool, lane: str, limit: int) -> list[Pull]:
+    """The calendars of a mailbox that are due, longest due first."""
+    return [_pull(row) for row in await pool.fetch(_DUE_OF, lane, limit)]
+
+
+async def begin(connection: Connection, pull: Pull) -> None:
+    """A round begins that asks for what changed. Raises LeaseLostError if the pull was changed meanwhile."""
+    _once(await connection.execute(_BEGIN, pull.pull_id, pull.version))
+
+
+async def begin_full(
+    connection: Connection, pull: Pull, window_start: datetime, window_end: datetime
+) -> tuple[int, datetime | None]:
+    """A full round begins; gives its number, and the time before which events left the window by growing old.
+
+    Raises LeaseLostError if the pull was changed meanwhile.
+    """
+    row = await connection.fetchrow(_BEGIN_FULL, pull.pull_id, pull.version, window_start, window_end)
+    if row is None:
+        raise LeaseLostError
+    return row["round"], row["aged_before"]
+
+
+async def found_calendar(connection: Connection, pull: Pull, calendar_id: str | None) -> None:
+    """Remember where a named calendar is, or (None) that it is not there. Raises LeaseLostError."""
+    _once(await connection.execute(_FOUND, pull.pull_id, pull.version, calendar_id))
+
+
+async def advance(
+    connection: Connection, pull: Pull, next_link: str | None, delta_link: str | None, *, pages: int, items: int
+) -> None:
+    """A page is durable with the caller's transaction: the round stands at its link. Raises LeaseLostError."""
+    _once(await connection.execute(_ADVANCE, pull.pull_id, pull.version, next_link, delta_link, pages, items))
+
+
+async def finish(connection: Connection, pull: Pull, interval_s: float) -> None:
+    """A round is over: the next is due after the interval, or earlier if something asks for it."""
+    _once(await connection.execute(_FINISH, pull.pull_id, pull.version, interval_s))
+
+
+async def put_off(
+    connection: Connection | asyncpg.Pool, pull: Pull, wait_s: float, *, failures: int, error: str | None
+) -> None:
+    """A round stops where it is, and goes on after so long."""
+    await connection.execute(_PUT_OFF, pull.pull_id, pull.began_at, wait_s, failures, error)
+
+
+async def doubt(connection: Connection, pull: Pull) -> None:
+    """A full round showed nothing, and is not believed yet."""
+    await connection.execute(_DOUBT, pull.pull_id, pull.version)
+
+
+async def events(connection: Connection, pull_id: int, event_ids: Sequence[str]) -> dict[str, Known]:
+    """What is stored of these events, by id."""
+    return {one.event_id: one for one in map(_known, await connection.fetch(_EVENTS, pull_id, list(event_ids)))}
+
+
+async def put_events(connection: Connection, pull_id: int, round_: int, kept: Sequence[Kept]) -> None:
+    """Store how events were seen."""
+    if not kept:
+        return
+    await connection.execute(
+        _PUT_EVENTS,
+        pull_id,
+        round_,
+        [one.event_id for one in kept],
+        [one.seen for one in kept],
+        [one.entry_id for one in kept],
+        [one.pending_s for one in kept],
+        [one.attempts for one in kept],
+    )
+
+
+async def forget_events(connection: Connection, pull_id: int, event_ids: Sequence[str]) -> None:
+    """Nothing is known of these events any more."""
+    if event_ids:
+        await connection.execute(_FORGET, pull_id, list(event_ids))
+
+
+async def unnamed(connection: Connection, pull: Pull, limit: int) -> list[Known]:
+    """Events that were known before this full round and that none of its pages named."""
+    return [_known(row) for row in await connection.fetch(_UNNAMED, pull.pull_id, pull.round, limit)]
+
+
+async def known_and_named(connection: Connection, pull: Pull) -> tuple[int, int]:
+    """How many events of the calendar are known, and how many of them this full round named."""
+    row = await connection.fetchrow(_KNOWN, pull.pull_id, pull.round)
+    assert row is not None
+    return row["known"], row["named"]
+
+
+async def pending(pool: asyncpg.Pool, pull_id: int, limit: int) -> list[Known]:
+    """Events that are to be read by their id now, longest due first."""
+    return [_known(row) for row in await pool.fetch(_PENDING, pull_id, limit)]
+
+
+async def postpone_event(connection: Connection, pull_id: int, event_id: str, wait_s: float) -> None:
+    """Read it later."""
+    await connection.execute(_POSTPONE_EVENT, pull_id, event_id, wait_s)
+
+
+async def entries_of(
+    connection: Connection, place: Place, event_ids: Sequence[str], entry_ids: Iterable[UUID]
+) -> tuple[list[Entry], list[Entry]]:
+    """The entries of any account that these events show, and those of this mailbox whose create may be under way."""
+    doubtful = await connection.fetch(_IN_DOUBT, place.directory, place.mailbox, IN_DOUBT_MAX_ENTRIES)
+    doubtful_ids = {row["entry_id"] for row in doubtful}
+    found = await by_event(connection, place.directory, event_ids, {*entry_ids, *doubtful_ids})
+    return found, [entry for entry in found if entry.entry_id in doubtful_ids and entry.applied.in_doubt]
+
+
+async def count(pool: asyncpg.Pool) -> Counts:
+    """For the gauges."""
+    row = await pool.fetchrow(_COUNT)
+    assert row is not None
+    return Counts(**dict(row))
+
+
+async def progress(connection: Connection, who: str, tenant: str | None) -> list[Progress]:
+    """The calendars of a user, or of a mailbox by its address, and how far they are."""
+    rows = await connection.fetch(_PROGRESS, who, tenant)
+    return [
+        Progress(
+            row["tenant"],
+            row["username"],
+            row["calendar"],
+            row["pages"],
+            row["items"],
+            row["pulled_at"],
+            row["last_error"],
+            row["under_way"],
+            row["done"],
+        )
+        for row in rows
+    ]
+
+
+def _pull(row: asyncpg.Record) -> Pull:
+    return Pull(
+        pull_id=row["pull_id"],
+        tenant=row["tenant"],
+        user=row["username"],
+        place=Place(row["directory"], row["mailbox"], row["calendar"] or None),
+        publishes=row["publishes"],
+        detail=Detail(row["detail"] or Detail.FREE_BUSY),
+        touched=Touched(row["touched"] or Touched.REPORT),
+        calendar_id=row["calendar_id"],
+        version=row["version"],
+        round=row["round"],
+        window_start=row["window_start"],
+        window_end=row["window_end"],
+        rolled_at=row["rolled_at"],
+        aged_before=row["aged_before"],
+        delta_link=row["delta_link"],
+        next_link=row["next_link"],
+        began_at=row["began_at"],
+        pages=row["pages"],
+        empties=row["empties"],
+        full_asked=row["full_asked"],
+        interval_s=row["interval_s"],
+        failures=row["failures"],
+        pulled_at=row["pulled_at"],
+    )
+
+
+def _known(row: asyncpg.Record) -> Known:
+    return Known(
+        row["event_id"], row["seen"], row["entry_id"], row["round"], row["pending_at"] is not None, row["attempts"]
+    )
+
+
+def _once(status: str) -> None:
+    if _count(status) != 1:
+        raise LeaseLostError
+
+
+def _count(status: str) -> int:
+    return int(status.rpartition(" ")[2])

@@ -1,0 +1,1 @@
+"""The puller: what people change in Outlook, told on the bus."""
