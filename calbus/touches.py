@@ -1,0 +1,41 @@
+"""What is to be done about an entry that its user changed in Outlook.
+
+Values: the puller finds out what was touched, the store carries out what follows, ingest plans with what was accepted.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+from schemas.switches import Touched
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When something takes place: instants in UTC, or dates if it takes whole days; `end` is exclusive."""
+
+    start: datetime | date
+    end: datetime | date
+
+    @property
+    def all_day(self) -> bool:
+        """Whether it takes whole days."""
+        return not isinstance(self.start, datetime)
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A user changed an entry, or one occurrence of it, and the tenant's policy says what follows.
+
+    `day`: of a series, the day that its pattern has the occurrence on; None if that cannot be told.
+    `moved_to`: where the user moved it; None if the times are as they were, or cannot be kept.
+    `change_key`: of the event as the user left it; empty if it is gone.
+    """
+
+    entry_id: UUID
+    policy: Touched
+    change_key: str
+    day: date | None = None
+    occurrence: bool = False
+    moved_to: Times | None = None
+    removed: bool = False
