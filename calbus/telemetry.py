@@ -48,6 +48,20 @@ ACCOUNTS_TROUBLED = Gauge(
 )
 PROBES = Counter("calbus_probes", "Looks at accounts and tenants in trouble, by what they found.", ["result"])
 SWEPT = Counter("calbus_swept_entries", "Entries that the sweeper commanded again.")
+NOTIFICATIONS = Counter(
+    "calbus_notifications",
+    "What Microsoft, or somebody else, sent to the webhook, by result: marked, repeated, foreign, wrong_secret, "
+    "unreadable, too_large, too_slow, dropped; a POST that was not read counts as one.",
+    ["result"],
+)
+SUBSCRIPTIONS = Gauge(
+    "calbus_subscriptions",
+    "Mailboxes by how calbus is told of their changes: active, missing (not yet), troubled (polled) or leaving.",
+    ["state"],
+)
+SUBSCRIPTION_EXPIRY_SECONDS = Gauge(
+    "calbus_subscription_earliest_expiry_seconds", "Seconds until the first subscription ends; 0 if there is none."
+)
 APPLY_SECONDS = Histogram(
     "calbus_event_to_calendar_seconds",
     "From the event's timestamp on the bus to the calendar's acknowledgement.",

@@ -12,50 +12,46 @@ import asyncpg
 from calbus.store.connection import Connection
 
 _COLUMNS = """
-s.directory, s.mailbox, s.wanted, s.subscription_id, s.state_digest, s.url, s.expires_at, s.renew_at, s.in_doubt,
-s.attempts, s.trouble, s.due_at, s.lease
+s.lane, s.directory, s.mailbox, s.wanted, s.subscription_id, s.state_digest, s.url, s.expires_at, s.renew_at,
+s.in_doubt, s.attempts, s.trouble, s.due_at, s.lease
 """
 
 _ADD_WANTED = """
-INSERT INTO mailbox_subscription (directory, mailbox, due_at)
-SELECT DISTINCT lower(p.directory), lower(p.mailbox), $1::timestamptz FROM calendar_pull p
-WHERE NOT EXISTS (
-    SELECT FROM mailbox_subscription s WHERE s.directory = lower(p.directory) AND s.mailbox = lower(p.mailbox)
-)
+INSERT INTO mailbox_subscription (lane, directory, mailbox, due_at)
+SELECT DISTINCT ON (p.lane) p.lane, p.directory, p.mailbox, $1::timestamptz FROM calendar_pull p
+WHERE NOT EXISTS (SELECT FROM mailbox_subscription s WHERE s.lane = p.lane)
+ORDER BY p.lane, p.pull_id
 ON CONFLICT DO NOTHING
 """
 
 _MARK_WANTED = """
-WITH pulled AS MATERIALIZED (SELECT DISTINCT lower(directory) AS directory, lower(mailbox) AS mailbox FROM calendar_pull)
 UPDATE mailbox_subscription s SET wanted = NOT s.wanted, attempts = 0, due_at = $1
-WHERE s.wanted <> ($2 AND EXISTS (
-    SELECT FROM pulled p WHERE p.directory = s.directory AND p.mailbox = s.mailbox
-))
+WHERE s.wanted <> ($2 AND EXISTS (SELECT FROM calendar_pull p WHERE p.lane = s.lane))
 """
 
 _CLAIM = f"""
 UPDATE mailbox_subscription s SET lease = s.lease + 1, lease_until = $2
 FROM (
-    SELECT directory, mailbox FROM mailbox_subscription
+    SELECT lane FROM mailbox_subscription
     WHERE due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)
       AND ($4 OR subscription_id IS NOT NULL OR NOT wanted)
     ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
 ) d
-WHERE s.directory = d.directory AND s.mailbox = d.mailbox
+WHERE s.lane = d.lane
 RETURNING {_COLUMNS}
 """  # noqa: S608
 
 # Whether it is still wanted may have changed meanwhile: then the next step is another one, and due at once.
 _RECORD = """
 UPDATE mailbox_subscription SET
-    subscription_id = $4, state_digest = $5, url = $6, expires_at = $7, renew_at = $8, in_doubt = $9, attempts = $10,
-    trouble = $11, due_at = CASE WHEN wanted = $12 THEN $13 ELSE $14 END,
-    lease_until = CASE WHEN $15 THEN NULL ELSE lease_until END
-WHERE directory = $1 AND mailbox = $2 AND lease = $3
+    subscription_id = $3, state_digest = $4, url = $5, expires_at = $6, renew_at = $7, in_doubt = $8, attempts = $9,
+    trouble = $10, due_at = CASE WHEN wanted = $11 THEN $12 ELSE $13 END,
+    lease_until = CASE WHEN $14 THEN NULL ELSE lease_until END
+WHERE lane = $1 AND lease = $2
 RETURNING true
 """
 
-_FORGET = "DELETE FROM mailbox_subscription WHERE directory = $1 AND mailbox = $2 AND lease = $3 AND NOT wanted"
+_FORGET = "DELETE FROM mailbox_subscription WHERE lane = $1 AND lease = $2 AND NOT wanted"
 
 _POSTPONE = """
 UPDATE mailbox_subscription SET due_at = $2::timestamptz + random() * interval '1 second' * $3
@@ -63,7 +59,7 @@ WHERE directory = $1 AND due_at < $2
 """
 
 _OF_IDS = """
-SELECT subscription_id, directory, mailbox, state_digest FROM mailbox_subscription WHERE subscription_id = ANY ($1)
+SELECT subscription_id, lane, state_digest FROM mailbox_subscription WHERE subscription_id = ANY ($1)
 """
 
 # Whoever has it in hand has been overtaken.
@@ -78,16 +74,11 @@ UPDATE mailbox_subscription SET renew_at = least(renew_at, $2), due_at = $2, lea
 WHERE subscription_id = ANY ($1)
 """
 
+# In the order of their ids, lest two that are told of the same mailboxes wait for each other.
 _PULL_NOW = """
-UPDATE calendar_pull p SET due_at = $3
-FROM unnest($1::text[], $2::text[]) AS k (directory, mailbox)
-WHERE lower(p.directory) = k.directory AND lower(p.mailbox) = k.mailbox AND p.due_at > $3
-"""
-
-_PULL_ALL_NOW = """
-UPDATE calendar_pull p SET due_at = least(p.due_at, $3), full_round = true
-FROM unnest($1::text[], $2::text[]) AS k (directory, mailbox)
-WHERE lower(p.directory) = k.directory AND lower(p.mailbox) = k.mailbox
+UPDATE calendar_pull p SET due_at = least(p.due_at, now()), asked_at = now(), full_asked = p.full_asked OR $2
+FROM (SELECT pull_id FROM calendar_pull WHERE lane = ANY ($1) ORDER BY pull_id FOR UPDATE) asked
+WHERE p.pull_id = asked.pull_id
 """
 
 _COUNT = """
@@ -105,6 +96,7 @@ FROM mailbox_subscription
 class Kept:
     """What is known of one mailbox's subscription, by whoever has it in hand under this `lease`."""
 
+    lane: str
     directory: str
     mailbox: str
     lease: int
@@ -125,8 +117,7 @@ class Known:
     """A subscription that a notice may be about."""
 
     subscription_id: str
-    directory: str
-    mailbox: str
+    lane: str
     state_digest: bytes
 
 
@@ -158,8 +149,7 @@ async def record(connection: Connection, kept: Kept, now: datetime, *, release: 
     return bool(
         await connection.fetchval(
             _RECORD,
-            kept.directory,
-            kept.mailbox,
+            kept.lane,
             kept.lease,
             kept.subscription_id,
             kept.state_digest,
@@ -179,7 +169,7 @@ async def record(connection: Connection, kept: Kept, now: datetime, *, release: 
 
 async def forget(pool: asyncpg.Pool, kept: Kept) -> bool:
     """Drop what is neither subscribed to nor wanted; False if it is wanted again or in another hand."""
-    return bool((await pool.execute(_FORGET, kept.directory, kept.mailbox, kept.lease)) == "DELETE 1")
+    return await pool.execute(_FORGET, kept.lane, kept.lease) == "DELETE 1"
 
 
 async def postpone(pool: asyncpg.Pool, directory: str, until: datetime, spread_s: float) -> None:
@@ -204,18 +194,10 @@ async def reauthorize(connection: Connection, subscription_ids: Sequence[str], n
         await connection.execute(_REAUTHORIZE, subscription_ids, now)
 
 
-async def pull_now(connection: Connection, mailboxes: Iterable[tuple[str, str]], now: datetime) -> None:
-    """Let every calendar of these mailboxes (directory, address; in lower case) be due; those that are stay as due."""
-    keys = sorted(set(mailboxes))
-    if keys:
-        await connection.execute(_PULL_NOW, [key[0] for key in keys], [key[1] for key in keys], now)
-
-
-async def pull_all_now(connection: Connection, mailboxes: Iterable[tuple[str, str]], now: datetime) -> None:
-    """The same, and with a full round: what changed since the last one cannot be relied on to be told."""
-    keys = sorted(set(mailboxes))
-    if keys:
-        await connection.execute(_PULL_ALL_NOW, [key[0] for key in keys], [key[1] for key in keys], now)
+async def pull_now(connection: Connection, lanes: Iterable[str], *, in_full: bool = False) -> None:
+    """Let every calendar of these mailboxes be due; `in_full`: what changed since the last round may not be told."""
+    if wanted := sorted(set(lanes)):
+        await connection.execute(_PULL_NOW, wanted, in_full)
 
 
 async def count(pool: asyncpg.Pool, now: datetime) -> Counts:

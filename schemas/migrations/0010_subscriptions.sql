@@ -1,7 +1,8 @@
 -- What calbus has subscribed to, so that Microsoft tells of changes: one subscription for each mailbox that is pulled.
 
 CREATE TABLE mailbox_subscription (
-    directory       text    NOT NULL,             -- in lower case, as the mailbox
+    lane            text    PRIMARY KEY,          -- the mailbox's, as in calendar_pull
+    directory       text    NOT NULL,
     mailbox         text    NOT NULL,
     wanted          boolean NOT NULL DEFAULT true, -- false: to be taken back
     subscription_id text,                         -- Microsoft's name for it; NULL: there is none, or none that is known
@@ -15,7 +16,6 @@ CREATE TABLE mailbox_subscription (
     due_at          timestamptz NOT NULL,         -- when it is looked at next
     lease           bigint  NOT NULL DEFAULT 0,   -- rises with whoever has it in hand: results of an earlier one are void
     lease_until     timestamptz,
-    PRIMARY KEY (directory, mailbox),
     CHECK (subscription_id IS NULL OR (expires_at IS NOT NULL AND renew_at IS NOT NULL))
 );
 CREATE INDEX mailbox_subscription_due ON mailbox_subscription (due_at);
