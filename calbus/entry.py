@@ -91,6 +91,14 @@ class Content:
 _CONTENT_FIELDS = tuple(field.name for field in fields(Content))
 
 
+def frame_of(content: Content) -> str:
+    """Tells whether two series have the same occurrences, before exceptions."""
+    assert content.recurrence is not None
+    times = (content.start, content.end, content.time_zone, content.all_day)
+    pattern = asdict(content.recurrence.pattern), asdict(content.recurrence.range)
+    return blake2b(orjson.dumps([*times, *pattern]), digest_size=16).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A calendar of a mailbox in a Microsoft Entra directory; without a name the mailbox's default calendar."""

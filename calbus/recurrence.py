@@ -156,7 +156,7 @@ class StandingSeries:
     """
 
     frame: str
-    """Which times, pattern and range the master has; see `services.writer.series`."""
+    """Which times, pattern and range the master has; see `calbus.entry.frame_of`."""
     cancelled: tuple[date, ...]
     moved: tuple[date, ...]
     """The days that deviate, or may, on our account."""

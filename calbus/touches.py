@@ -28,7 +28,8 @@ class Touch:
     """A user changed an entry, or one occurrence of it, and the tenant's policy says what follows.
 
     `day`: of a series, the day that its pattern has the occurrence on; None if that cannot be told.
-    `moved_to`: where the user moved it; None if the times are as they were, or cannot be kept.
+    `moved_to`: where the user moved it; None if the times are as they were, or cannot be kept. `edited`: it was changed
+    in another way.
     `change_key`: of the event as the user left it; empty if it is gone.
     """
 
@@ -38,4 +39,5 @@ class Touch:
     day: date | None = None
     occurrence: bool = False
     moved_to: Times | None = None
+    edited: bool = False
     removed: bool = False

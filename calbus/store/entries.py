@@ -42,7 +42,11 @@ WHERE e.entry_id = ANY ($3::uuid[])
   AND NOT coalesce(e.applied_directory = $1 AND e.event_id = ANY ($2::text[]), false)
 """  # noqa: S608
 
-_PUT_DESIRED = """
+# An occurrence that the user moved or cancelled is had back only by writing the series anew.
+STALE_SERIES = StandingSeries(frame="", cancelled=(), moved=(), created=False, stale=True)
+_ENDS_TOUCH = "entry.touched IS NOT NULL AND excluded.revision > entry.revision AND excluded.intent <> 'hold'"
+
+_PUT_DESIRED = f"""
 INSERT INTO entry (entry_id, tenant, source, kind, id, assignee, revision, plan, intent, reason, directory, mailbox,
                    content, content_hash, owed, due_at, published_at, since, calendar, assigner, notice)
 SELECT * FROM unnest(
@@ -56,8 +60,15 @@ ON CONFLICT (entry_id) DO UPDATE SET
     content_hash = excluded.content_hash, owed = excluded.owed, due_at = excluded.due_at,
     published_at = excluded.published_at, since = excluded.since, calendar = excluded.calendar,
     assigner = excluded.assigner, notice = excluded.notice, refusal = NULL, attempts = 0, last_error = NULL,
-    changed_at = now()
-"""
+    changed_at = now(),
+    -- What its user changed stood until now: what stands there is not what was applied, even if the plan is the same.
+    applied_hash = CASE WHEN {_ENDS_TOUCH} THEN NULL ELSE entry.applied_hash END,
+    master_hash = CASE WHEN {_ENDS_TOUCH} THEN NULL ELSE entry.master_hash END,
+    etag = CASE WHEN {_ENDS_TOUCH} THEN NULL ELSE entry.etag END,
+    standing_series = CASE WHEN {_ENDS_TOUCH} AND entry.touched = 'series' THEN '{STALE_SERIES.to_json()}'
+                           ELSE entry.standing_series END,
+    touched = CASE WHEN {_ENDS_TOUCH} THEN NULL ELSE entry.touched END
+"""  # noqa: S608
 
 # A write leaves its trace before it happens: whoever finds `in_doubt` later asks the calendar first, and whoever finds
 # no hash believes nothing of what stands there. The row is given as it was before the mark, so that the one who set it

@@ -24,6 +24,7 @@ from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
+from calbus.store.touched import end_overrides, overrides_of
 from calbus.telemetry import OUTCOMES, RECORDS, log
 from schemas.events import Topic
 from schemas.fields import Identifier
@@ -217,7 +218,9 @@ async def store(
     stored = await items.lock(connection, versions)
     current = await entries.lock_of_items(connection, stored)
     needed = settings_needed(versions, current, tenants)
-    intake = take_in(arrivals, stored, current, await switches.fetch(connection, needed), now)
+    overrides = await overrides_of(connection, [entry.entry_id for entry in current])
+    intake = take_in(arrivals, stored, current, await switches.fetch(connection, needed), now, overrides)
+    await end_overrides(connection, intake.overrides_ended)
     await items.put(connection, intake.items, known=stored)
     alarms = await removals.judge_batch(connection, intake, current, thresholds, now)
     await entries.put_desired(connection, list(intake.planned.values()))

@@ -3,11 +3,12 @@
 Pure: values in, values out. The handler loads what this needs and stores what it gives.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from hashlib import blake2b
+from uuid import UUID
 
 from calbus.entry import (
     Applied,
@@ -19,6 +20,7 @@ from calbus.entry import (
     entry_id_of,
 )
 from calbus.outcomes import ending_without_writing, outcome
+from calbus.overrides import Override
 from calbus.revisions import Verdict, judge
 from calbus.store.entries import Planned
 from calbus.store.items import StoredItem
@@ -32,6 +34,10 @@ from services.ingest.planner import Decision, Standing, Switches, decide
 # A writer that got the wake-up has long been at work by then; for one that did not, the sweeper sends another. Much
 # shorter, and a backlog would fill up with repeated wake-ups.
 WAKEUP_GRACE = timedelta(seconds=120)
+
+Overrides = Mapping[UUID, tuple[Override, ...]]
+"""By entry: the times that users gave."""
+_NO_OVERRIDES: Overrides = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,8 @@ class Intake:
     """Of repeated messages: their wake-ups may have been lost in the crash that made Kafka repeat them."""
     removals: set[tuple[ItemKey, str]] = field(default_factory=set)
     """Those of `planned` that take away what stands, and that nobody has confirmed: the breaker's to judge."""
+    overrides_ended: set[UUID] = field(default_factory=set)
+    """Entries whose times upstream changed, so that no time of their users' holds any longer."""
 
 
 def key_of(event: ItemEvent) -> ItemKey:
@@ -83,6 +91,7 @@ def take_in(
     entries: Iterable[Entry],
     settings: Settings,
     now: datetime,
+    overrides: Overrides = _NO_OVERRIDES,
 ) -> Intake:
     """Plan a batch: each accepted revision ends exactly once per assignee, now or through a writer later."""
     intake = Intake()
@@ -101,18 +110,24 @@ def take_in(
         if verdict is Verdict.ACCEPTED:
             known[key] = intake.items[key] = incoming
             since = _since(arrival, first=before is None)
-            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, since)
+            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, since, overrides)
         elif verdict is Verdict.DUPLICATE:
             intake.unsettled += [entry for entry in by_item.get(key, {}).values() if entry.owed and not entry.parked]
     return intake
 
 
-def plan_anew(items: dict[ItemKey, StoredItem], entries: Iterable[Entry], settings: Settings, now: datetime) -> Intake:
+def plan_anew(
+    items: dict[ItemKey, StoredItem],
+    entries: Iterable[Entry],
+    settings: Settings,
+    now: datetime,
+    overrides: Overrides = _NO_OVERRIDES,
+) -> Intake:
     """Plan items again under changed settings; what the change does not touch gets no new plan."""
     intake = Intake()
     by_item = _by_item(entries)
     for key, item in items.items():
-        _plan_item(intake, key, item, by_item.get(key, {}), settings, now, None)
+        _plan_item(intake, key, item, by_item.get(key, {}), settings, now, None, overrides)
     return intake
 
 
@@ -135,14 +150,18 @@ def _plan_item(
     settings: Settings,
     now: datetime,
     since: datetime | None,
+    overrides: Overrides,
 ) -> None:
     """Plan every assignee's entry; `since`, for new assignees, is None when a setting, not a message, is the cause."""
     new_revision = since is not None
     for assignee in _concerned(stored, entries, new_revision=new_revision):
         before = entries.get(assignee)
-        standing = Standing(before.since, before.applied.may_exist) if before else Standing(since)
+        standing = _standing(before, intake, overrides) if before else Standing(since)
         switches = switches_of(key, stored, assignee, settings)
-        desired = _desired(before, decide(stored.item, assignee, switches, standing), stored.revision)
+        decision = decide(stored.item, assignee, switches, standing)
+        if decision.overrides_end and before is not None:
+            intake.overrides_ended.add(before.entry_id)
+        desired = _desired(before, decision, stored.revision)
         removal = _removal(before, desired, switches)
         if before is not None and not new_revision and _changes_nothing(before, desired, removal):
             continue
@@ -169,6 +188,12 @@ def _plan_item(
         entries[assignee] = entry
         due_at = now + WAKEUP_GRACE if entry.owed and not entry.parked else None
         intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at)
+
+
+def _standing(before: Entry, intake: Intake, overrides: Overrides) -> Standing:
+    # Times that one message of the batch ended do not come back with the next.
+    kept = () if before.entry_id in intake.overrides_ended else overrides.get(before.entry_id, ())
+    return Standing(before.since, before.applied.may_exist, kept)
 
 
 def _since(arrival: Arrival, *, first: bool) -> datetime:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from calbus.entry import Content, Intent, Place
+from calbus.overrides import Override, overridden, times_digest
 from schemas.items import ItemUpserted
 from schemas.reasons import Reason
 from schemas.switches import (
@@ -38,10 +39,14 @@ class Switches:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of the entry itself: since when the item is this assignee's, and whether an event may stand."""
+    """What is known of the entry itself: since when the item is this assignee's, and whether an event may stand.
+
+    `overrides`: the times that its user gave it and that were accepted.
+    """
 
     since: datetime | None = None
     may_exist: bool = False
+    overrides: tuple[Override, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Decision:
     """The mailbox whose owner must have edit access; None if nobody has to be asked."""
     notice: str = ""
     """What else upstream should hear."""
+    overrides_end: bool = False
+    """Upstream changed the times: the user's are over."""
 
 
 _NEW = Standing()
@@ -95,7 +102,18 @@ def decide(item: ItemUpserted | None, assignee: str, switches: Switches, standin
         if switches.owner.mailbox.casefold() != account.mailbox.casefold():
             assigner = switches.owner.mailbox
     place = Place(tenant.directory, account.mailbox, account.calendar)
-    return Decision(Intent.PRESENT, Reason.WRITTEN, place, draft.content, assigner, draft.notice)
+    kept = _kept(draft.content, standing.overrides)
+    content = overridden(draft.content, kept)
+    ended = len(kept) < len(standing.overrides)
+    return Decision(Intent.PRESENT, Reason.WRITTEN, place, content, assigner, draft.notice, ended)
+
+
+def _kept(content: Content, overrides: tuple[Override, ...]) -> tuple[Override, ...]:
+    """Those that were made of these very times of upstream's."""
+    if not overrides:
+        return ()
+    upstream = times_digest(content)
+    return tuple(override for override in overrides if override.upstream == upstream)
 
 
 def _too_old(content: Content, backfill: Backfill, activated_at: datetime | None, standing: Standing) -> bool:

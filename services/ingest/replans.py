@@ -21,6 +21,7 @@ from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
+from calbus.store.touched import end_overrides, overrides_of
 from calbus.telemetry import REPLAN_ITEMS_LEFT, REPLAN_PENDING, REPLANNED_ITEMS, log
 from schemas.events import Topic
 from schemas.items import Kind
@@ -166,7 +167,9 @@ class Replanner:
         stored = await items.lock(connection, [ItemKey(tenant, *item) for item in touched])
         current = await entries.lock_of_items(connection, stored)
         needed = settings_needed({key: [item.item] for key, item in stored.items() if item.item}, current, [tenant])
-        intake = plan_anew(stored, current, await switches.fetch(connection, needed), now)
+        overrides = await overrides_of(connection, [entry.entry_id for entry in current])
+        intake = plan_anew(stored, current, await switches.fetch(connection, needed), now, overrides)
+        await end_overrides(connection, intake.overrides_ended)
         await removals.hold_for_replan(connection, intake, current, replan, now)
         left = self._leave_to_sweeper(intake, now)
         await entries.put_desired(connection, list(intake.planned.values()))

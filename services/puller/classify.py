@@ -345,7 +345,13 @@ def _judge_seen(view: View, item: Seen, before: Seen | None, ours: Ours, now: da
     keeps = is_moved and EditedField.RECURRENCE not in fields
     moved_to = Times(item.start, item.end) if keeps else None
     touch = Touch(
-        entry.entry_id, view.touched, item.change_key, which.day, occurrence=item.type == EXCEPTION, moved_to=moved_to
+        entry.entry_id,
+        view.touched,
+        item.change_key,
+        which.day,
+        occurrence=which.occurrence is not None,
+        moved_to=moved_to,
+        edited=bool(fields),
     )
     return Verdict(tuple(changes), after=item, touch=touch)
 

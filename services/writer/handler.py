@@ -301,7 +301,9 @@ class Handler:
         for work in works:
             work.rests = work.entry.entry_id in judgement.resting
             published_at = work.loaded.published_at
-            if work.wrote and _settled(work) and published_at is not None and recorded.get(work.entry.entry_id):
+            # What was told before is only written again: it says nothing of how long a revision takes.
+            news = work.wrote and _settled(work) and work.loaded.entry.owed
+            if news and published_at is not None and recorded.get(work.entry.entry_id):
                 APPLY_SECONDS.observe((now - published_at).total_seconds())
         return recorded
 

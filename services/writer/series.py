@@ -5,15 +5,12 @@ pattern has it begin, wherever it is now, and then moved or cancelled. All of th
 already is moved to the same place, what is cancelled already is not found.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import orjson
-
-from calbus.entry import Applied, Content, Place
+from calbus.entry import Applied, Content, Place, frame_of
 from calbus.graph import events
 from calbus.graph.calls import Request
 from calbus.recurrence import Moved, StandingSeries
@@ -52,14 +49,6 @@ def must_be_anew(content: Content, standing: StandingSeries) -> bool:
     cancelled = set(recurrence.cancelled)
     moved = {move.day for move in recurrence.moved}
     return not (cancelled.issuperset(standing.cancelled) and (cancelled | moved).issuperset(standing.moved))
-
-
-def frame_of(content: Content) -> str:
-    """Tells whether two series have the same occurrences, before exceptions."""
-    assert content.recurrence is not None
-    times = (content.start, content.end, content.time_zone, content.all_day)
-    pattern = asdict(content.recurrence.pattern), asdict(content.recurrence.range)
-    return blake2b(orjson.dumps([*times, *pattern]), digest_size=16).hexdigest()
 
 
 def look(place: Place, master_id: str, content: Content, exception: date | Moved) -> Request:
