@@ -5,7 +5,7 @@ of a calendar holds its mailbox's lease, and says so in the transaction (`hold`)
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -79,16 +79,6 @@ UPDATE calendar_pull SET due_at = least(due_at, now()), asked_at = now(), full_a
 WHERE tenant = $1 AND ($2::text IS NULL OR username = $2)
 """
 
-# A burst of notifications about one mailbox need not write its rows again and again: what was asked for a moment ago,
-# and has not begun since, is still to come.
-_ASK_LANES = """
-UPDATE calendar_pull SET due_at = least(due_at, now()), asked_at = now(), full_asked = full_asked OR $2
-WHERE lane = ANY ($1::text[])
-  AND ($2 > full_asked OR due_at > now() OR asked_at IS NULL OR began_at IS NULL OR began_at >= asked_at)
-"""
-
-_MAILBOXES = "SELECT DISTINCT ON (lane) lane, directory, mailbox FROM calendar_pull ORDER BY lane"
-
 _CLAIM = """
 WITH due AS (
     SELECT l.lane FROM calendar_pull p JOIN pull_lane l ON l.lane = p.lane
@@ -125,17 +115,16 @@ WHERE p.lane = $1 AND p.due_at <= now() ORDER BY p.due_at, p.pull_id LIMIT $2
 _BEGIN = """
 UPDATE calendar_pull SET began_at = now(), pages = 0, items = 0, version = version + 1
 WHERE pull_id = $1 AND version = $2
+RETURNING began_at
 """
 
 _BEGIN_FULL = """
 UPDATE calendar_pull SET
     round = round + 1, delta_link = NULL, next_link = NULL, full_asked = false, began_at = now(), pages = 0, items = 0,
-    -- A round that was begun anew must not forget what an unfinished one before it knew to have grown old.
-    aged_before = CASE WHEN window_start < $3 THEN $3 ELSE aged_before END,
     rolled_at = CASE WHEN (window_start, window_end) IS DISTINCT FROM ($3, $4) THEN now() ELSE rolled_at END,
     window_start = $3, window_end = $4, version = version + 1
 WHERE pull_id = $1 AND version = $2
-RETURNING round, aged_before, rolled_at
+RETURNING round, rolled_at, began_at
 """
 
 _FOUND = "UPDATE calendar_pull SET calendar_id = $3, version = version + 1 WHERE pull_id = $1 AND version = $2"
@@ -245,15 +234,6 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Mailbox:
-    """A mailbox of which calendars are pulled."""
-
-    lane: str
-    directory: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
 class Claimed:
     """A mailbox that was leased, and how far its budget is used up."""
 
@@ -278,7 +258,6 @@ class Pull:
     window_start: datetime | None
     window_end: datetime | None
     rolled_at: datetime | None
-    aged_before: datetime | None
     delta_link: str | None
     next_link: str | None
     began_at: datetime | None
@@ -378,19 +357,6 @@ async def ask(connection: Connection | asyncpg.Pool, tenant: str, user: str | No
     return _count(await connection.execute(_ASK, tenant, user, full))
 
 
-async def ask_mailboxes(connection: Connection | asyncpg.Pool, lanes: Sequence[str], *, full: bool = False) -> int:
-    """Let all calendars of these mailboxes be due now, whoever's they are; gives how many were not yet.
-
-    A round that began before now does not do: another follows it.
-    """
-    return _count(await connection.execute(_ASK_LANES, list(lanes), full))
-
-
-async def mailboxes(connection: Connection | asyncpg.Pool) -> list[Mailbox]:
-    """The mailboxes of which calendars are pulled."""
-    return [Mailbox(row["lane"], row["directory"], row["mailbox"]) for row in await connection.fetch(_MAILBOXES)]
-
-
 async def claim(pool: asyncpg.Pool, owner: str, *, lease_s: float, limit: int) -> list[Claimed]:
     """Lease up to `limit` mailboxes with calendars that are due, the longest due first, which nobody else has."""
     return [Claimed(row["lane"], row["spent_until"]) for row in await pool.fetch(_CLAIM, limit, owner, lease_s)]
@@ -419,34 +385,52 @@ async def due_of(pool: asyncpg.Pool, lane: str, limit: int) -> list[Pull]:
     return [_pull(row) for row in await pool.fetch(_DUE_OF, lane, limit)]
 
 
-async def begin(connection: Connection, pull: Pull) -> None:
-    """A round begins that asks for what changed. Raises LeaseLostError if the pull was changed meanwhile."""
-    _once(await connection.execute(_BEGIN, pull.pull_id, pull.version))
+async def begin(connection: Connection, pull: Pull) -> Pull:
+    """A round begins that asks for what changed; gives the pull as it is then. Raises LeaseLostError."""
+    began_at = await connection.fetchval(_BEGIN, pull.pull_id, pull.version)
+    if began_at is None:
+        raise LeaseLostError
+    return replace(pull, version=pull.version + 1, began_at=began_at, pages=0)
 
 
-async def begin_full(
-    connection: Connection, pull: Pull, window_start: datetime, window_end: datetime
-) -> tuple[int, datetime | None]:
-    """A full round begins; gives its number, and the time before which events left the window by growing old.
-
-    Raises LeaseLostError if the pull was changed meanwhile.
-    """
+async def begin_full(connection: Connection, pull: Pull, window_start: datetime, window_end: datetime) -> Pull:
+    """A full round begins over this window; gives the pull as it is then. Raises LeaseLostError."""
     row = await connection.fetchrow(_BEGIN_FULL, pull.pull_id, pull.version, window_start, window_end)
     if row is None:
         raise LeaseLostError
-    return row["round"], row["aged_before"]
+    return replace(
+        pull,
+        version=pull.version + 1,
+        round=row["round"],
+        rolled_at=row["rolled_at"],
+        began_at=row["began_at"],
+        window_start=window_start,
+        window_end=window_end,
+        delta_link=None,
+        next_link=None,
+        full_asked=False,
+        pages=0,
+    )
 
 
-async def found_calendar(connection: Connection, pull: Pull, calendar_id: str | None) -> None:
-    """Remember where a named calendar is, or (None) that it is not there. Raises LeaseLostError."""
+async def found_calendar(connection: Connection, pull: Pull, calendar_id: str | None) -> Pull:
+    """Remember where a named calendar is, or (None) that it is not where it was. Raises LeaseLostError."""
     _once(await connection.execute(_FOUND, pull.pull_id, pull.version, calendar_id))
+    return replace(pull, version=pull.version + 1, calendar_id=calendar_id)
 
 
 async def advance(
     connection: Connection, pull: Pull, next_link: str | None, delta_link: str | None, *, pages: int, items: int
-) -> None:
-    """A page is durable with the caller's transaction: the round stands at its link. Raises LeaseLostError."""
+) -> Pull:
+    """The round stands at this link, durably with the caller's transaction. Raises LeaseLostError."""
     _once(await connection.execute(_ADVANCE, pull.pull_id, pull.version, next_link, delta_link, pages, items))
+    return replace(
+        pull,
+        version=pull.version + 1,
+        next_link=next_link,
+        delta_link=delta_link or pull.delta_link,
+        pages=pull.pages + pages,
+    )
 
 
 async def finish(connection: Connection, pull: Pull, interval_s: float) -> None:
@@ -566,7 +550,6 @@ def _pull(row: asyncpg.Record) -> Pull:
         window_start=row["window_start"],
         window_end=row["window_end"],
         rolled_at=row["rolled_at"],
-        aged_before=row["aged_before"],
         delta_link=row["delta_link"],
         next_link=row["next_link"],
         began_at=row["began_at"],

@@ -26,7 +26,6 @@ CREATE TABLE calendar_pull (
     window_start timestamptz,                -- frozen in the links
     window_end   timestamptz,
     rolled_at    timestamptz,                -- when the window was set
-    aged_before  timestamptz,                -- what ended before it left by growing old, when the window moved on
     delta_link   text,                       -- NULL: the next round, or the one under way, is a full one
     next_link    text,                       -- of a round under way: every page before it is durable
     began_at     timestamptz,                -- when that round, or else the last, began
