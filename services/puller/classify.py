@@ -447,7 +447,7 @@ def _written(content: Content | None, which: _Which | None) -> Look | None:
 
 
 def _as_written(entry: Entry, content: Content | None) -> Seen | None:
-    """The event as it must have looked, if it was never seen."""
+    """The event as it must have looked, if it was never seen; its body nobody knows."""
     key = change_key_of(entry.applied.etag)
     if content is None or entry.applied.event_id is None:
         return None
@@ -460,7 +460,6 @@ def _as_written(entry: Entry, content: Content | None) -> Seen | None:
         body_preview="",
         cancelled=False,
         entry_id=entry.entry_id,
-        base_key=key,
         **asdict(expected(content)),
     )
 

@@ -100,8 +100,8 @@ def edited(seen: Seen | Look, other: Seen | Look) -> set[EditedField]:
     return fields
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
+def _words(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _moment(given: dict[str, str], *, all_day: bool) -> datetime | date:
