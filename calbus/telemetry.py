@@ -62,6 +62,21 @@ SUBSCRIPTIONS = Gauge(
 SUBSCRIPTION_EXPIRY_SECONDS = Gauge(
     "calbus_subscription_earliest_expiry_seconds", "Seconds until the first subscription ends; 0 if there is none."
 )
+PULL_ROUNDS = Counter(
+    "calbus_pull_rounds",
+    "Turns of calendars that are pulled, by result: ended, paused, budget, doubted, or the reason of a fault.",
+    ["result"],
+)
+PULL_ITEMS = Counter("calbus_pulled_items", "Events and removals on pages that were made durable.")
+CHANGES = Counter("calbus_changes", "Changes in Outlook that were told, by type.", ["type"])
+PULL_CALENDARS = Gauge(
+    "calbus_pull_calendars",
+    "Calendars that are pulled, by state: all, due, failing, first (never pulled to the end yet).",
+    ["state"],
+)
+PULL_FIRST_ITEMS = Gauge("calbus_pull_first_items", "Events read so far of calendars whose first pull is not over.")
+PULL_LEASED = Gauge("calbus_pull_mailboxes_leased", "Mailboxes that some puller has in hand.")
+PULL_LAG_SECONDS = Gauge("calbus_pull_lag_seconds", "For how long the calendar that waits longest has been due.")
 APPLY_SECONDS = Histogram(
     "calbus_event_to_calendar_seconds",
     "From the event's timestamp on the bus to the calendar's acknowledgement.",

@@ -35,9 +35,9 @@ SELECT {_COLUMNS} FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.en
 
 # Two conditions, each with an index of its own.
 _BY_EVENT = f"""
-SELECT {_COLUMNS} FROM entry e WHERE e.applied_directory = $1 AND e.event_id = ANY ($2::text[])
+SELECT {_COLUMNS}, e.applied_at FROM entry e WHERE e.applied_directory = $1 AND e.event_id = ANY ($2::text[])
 UNION ALL
-SELECT {_COLUMNS} FROM entry e
+SELECT {_COLUMNS}, e.applied_at FROM entry e
 WHERE e.entry_id = ANY ($3::uuid[])
   AND NOT coalesce(e.applied_directory = $1 AND e.event_id = ANY ($2::text[]), false)
 """  # noqa: S608
@@ -292,10 +292,13 @@ async def look(connection: Connection, entry_ids: list[UUID]) -> list[Entry]:
 
 async def by_event(
     connection: Connection, directory: str, event_ids: Sequence[str], entry_ids: Iterable[UUID]
-) -> list[Entry]:
-    """The entries that stand in a directory's calendars as one of these events, and those of these ids."""
+) -> list[tuple[Entry, datetime | None]]:
+    """The entries that stand in a directory's calendars as one of these events, and those of these ids.
+
+    With each, when a writer last settled a plan of it.
+    """
     rows = await connection.fetch(_BY_EVENT, directory, list(event_ids), list(entry_ids))
-    return [_entry(row) for row in rows]
+    return [(_entry(row), row["applied_at"]) for row in rows]
 
 
 async def put_desired(connection: Connection, planned: list[Planned]) -> None:

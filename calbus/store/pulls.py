@@ -4,7 +4,7 @@ Times of leases and of what is due are the database's own, so that clocks of pro
 of a calendar holds its mailbox's lease, and says so in the transaction (`hold`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -149,7 +149,7 @@ WHERE pull_id = $1 AND version = $2
 _PUT_OFF = """
 UPDATE calendar_pull SET due_at = CASE WHEN asked_at > $2 AND $5::text IS NULL THEN now()
                                        ELSE now() + make_interval(secs => $3) END,
-                         failures = $4, last_error = $5
+                         failures = $4, last_error = $5, full_asked = full_asked OR $6
 WHERE pull_id = $1
 """
 
@@ -187,10 +187,6 @@ SELECT event_id, seen, entry_id, round, pending_at, attempts FROM pulled_event
 WHERE pull_id = $1 AND pending_at <= now() ORDER BY pending_at, event_id LIMIT $2
 """
 
-_POSTPONE_EVENT = """
-UPDATE pulled_event SET pending_at = now() + make_interval(secs => $3) WHERE pull_id = $1 AND event_id = $2
-"""
-
 _IN_DOUBT = """
 SELECT entry_id FROM entry WHERE in_doubt AND applied_directory = $1 AND lower(applied_mailbox) = lower($2) LIMIT $3
 """
@@ -206,8 +202,7 @@ FROM calendar_pull
 """
 
 _PROGRESS = """
-SELECT tenant, username, calendar, pages, items, pulled_at, last_error, next_link IS NOT NULL AS under_way,
-       coalesce(pulled_at >= asked_at AND began_at >= asked_at, false) AS done
+SELECT tenant, username, calendar, pages, items, pulled_at, last_error, next_link IS NOT NULL AS under_way, began_at
 FROM calendar_pull
 WHERE (username = $1 OR lower(mailbox) = lower($1)) AND ($2::text IS NULL OR tenant = $2)
 ORDER BY tenant, username, calendar
@@ -312,7 +307,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a calendar is, for whoever waits. `done`: pulled since it was last asked for."""
+    """How far a calendar is, for whoever waits. Pages and items are of the round that began last."""
 
     tenant: str
     user: str
@@ -322,7 +317,7 @@ class Progress:
     pulled_at: datetime | None
     last_error: str | None
     under_way: bool
-    done: bool
+    began_at: datetime | None
 
 
 async def keep_in_step(pool: asyncpg.Pool) -> Steps:
@@ -439,10 +434,16 @@ async def finish(connection: Connection, pull: Pull, interval_s: float) -> None:
 
 
 async def put_off(
-    connection: Connection | asyncpg.Pool, pull: Pull, wait_s: float, *, failures: int, error: str | None
+    connection: Connection | asyncpg.Pool,
+    pull: Pull,
+    wait_s: float,
+    *,
+    failures: int = 0,
+    error: str | None = None,
+    anew: bool = False,
 ) -> None:
-    """A round stops where it is, and goes on after so long."""
-    await connection.execute(_PUT_OFF, pull.pull_id, pull.began_at, wait_s, failures, error)
+    """A round stops where it is, and goes on after so long; `anew`: with a full round."""
+    await connection.execute(_PUT_OFF, pull.pull_id, pull.began_at, wait_s, failures, error, anew)
 
 
 async def doubt(connection: Connection, pull: Pull) -> None:
@@ -494,19 +495,22 @@ async def pending(pool: asyncpg.Pool, pull_id: int, limit: int) -> list[Known]:
     return [_known(row) for row in await pool.fetch(_PENDING, pull_id, limit)]
 
 
-async def postpone_event(connection: Connection, pull_id: int, event_id: str, wait_s: float) -> None:
-    """Read it later."""
-    await connection.execute(_POSTPONE_EVENT, pull_id, event_id, wait_s)
-
-
 async def entries_of(
-    connection: Connection, place: Place, event_ids: Sequence[str], entry_ids: Iterable[UUID]
-) -> tuple[list[Entry], list[Entry]]:
-    """The entries of any account that these events show, and those of this mailbox whose create may be under way."""
-    doubtful = await connection.fetch(_IN_DOUBT, place.directory, place.mailbox, IN_DOUBT_MAX_ENTRIES)
-    doubtful_ids = {row["entry_id"] for row in doubtful}
-    found = await by_event(connection, place.directory, event_ids, {*entry_ids, *doubtful_ids})
-    return found, [entry for entry in found if entry.entry_id in doubtful_ids and entry.applied.in_doubt]
+    connection: Connection, place: Place, event_ids: Sequence[str]
+) -> tuple[list[tuple[Entry, datetime | None]], list[Entry]]:
+    """The entries of any account that stand as these events, and when each was last settled by a writer.
+
+    Then those whose create in this mailbox may be under way, whatever event came of it.
+    """
+    rows = await connection.fetch(_IN_DOUBT, place.directory, place.mailbox, IN_DOUBT_MAX_ENTRIES)
+    found = await by_event(connection, place.directory, event_ids, [row["entry_id"] for row in rows])
+    return found, [entry for entry, _ in found if entry.applied.in_doubt]
+
+
+async def moment(pool: asyncpg.Pool) -> datetime:
+    """What time the database has now."""
+    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    return now
 
 
 async def count(pool: asyncpg.Pool) -> Counts:
@@ -529,7 +533,7 @@ async def progress(connection: Connection, who: str, tenant: str | None) -> list
             row["pulled_at"],
             row["last_error"],
             row["under_way"],
-            row["done"],
+            row["began_at"],
         )
         for row in rows
     ]

@@ -30,7 +30,7 @@ from schemas.events import Topic
 from schemas.fields import Identifier
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemUpserted
 from schemas.reasons import Reason
-from schemas.results import AccessRecheckRequested, Outcome, RemovalsConfirmed
+from schemas.results import AccessRecheckRequested, Outcome, RemovalsConfirmed, SyncRequested
 from schemas.switches import Scope, SettingsEvent, settings_key
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
@@ -121,6 +121,10 @@ class Handler:
             return
         if isinstance(data, AccessRecheckRequested | RemovalsConfirmed):
             batch.requests.append((record, data))
+            return
+        if isinstance(data, SyncRequested):
+            # For the puller, which reads the topic in a group of its own; what nobody can read ends here.
+            self._count(record, "ignored")
             return
         assert isinstance(data, SettingsEvent)
         expected = settings_key(data)

@@ -5,9 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from calbus.settings import AdminSettings, GraphSettings, KafkaSettings, PostgresSettings
+from services.puller.subscription_settings import SubscriptionSettings
 
 
-class PullerSettings(KafkaSettings, PostgresSettings, GraphSettings, AdminSettings):
+class PullerSettings(KafkaSettings, PostgresSettings, GraphSettings, SubscriptionSettings, AdminSettings):
     """Settings of the puller service."""
 
     puller_member: str | None = None

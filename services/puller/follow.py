@@ -1,0 +1,115 @@
+"""Which calendars are pulled follows the accounts' settings, and what is asked for on the bus is due at once."""
+
+import asyncio
+from contextlib import suppress
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from calbus.bus.cloudevents import UnreadableError, decode
+from calbus.outage import Dependency
+from calbus.store import pulls
+from calbus.telemetry import RECORDS, log
+from schemas.events import Topic
+from schemas.results import SyncRequested
+from services.puller.leases import Leases
+
+POLL_MS = 500
+POLL_MAX_RECORDS = 500
+
+
+class Follower:
+    """Keeps the calendars that are pulled in step with the settings, which ingest stores."""
+
+    def __init__(self, pool: asyncpg.Pool, leases: Leases, *, interval_s: float, postgres: Dependency) -> None:
+        self._pool = pool
+        self._leases = leases
+        self._interval_s = interval_s
+        self._postgres = postgres
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            self._wake.clear()
+            await self.follow()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._interval_s)
+
+    async def follow(self) -> None:
+        """Look once."""
+        steps = await self._postgres.insist(lambda: pulls.keep_in_step(self._pool))
+        if steps.any:
+            log.info(
+                "calendars that are pulled follow the settings",
+                added=steps.added,
+                removed=steps.removed,
+                changed=steps.changed,
+            )
+            self._leases.wake()
+
+
+class Requests:
+    """Reads what is asked of calbus, in a group of the puller's own; only SyncRequested is for it."""
+
+    def __init__(
+        self,
+        reader: AIOKafkaConsumer,
+        pool: asyncpg.Pool,
+        follower: Follower,
+        leases: Leases,
+        *,
+        postgres: Dependency,
+        kafka: Dependency,
+    ) -> None:
+        self._reader = reader
+        self._pool = pool
+        self._follower = follower
+        self._leases = leases
+        self._postgres = postgres
+        self._kafka = kafka
+
+    async def run(self) -> None:
+        """Read until cancelled; offsets move when what was asked for stands in PostgreSQL."""
+        while True:
+            fetched = await self._reader.getmany(timeout_ms=POLL_MS, max_records=POLL_MAX_RECORDS)
+            records = [record for of_partition in fetched.values() for record in of_partition]
+            if not records:
+                continue
+            asked = {(one.tenant, one.user) for one in map(_request, records) if one is not None}
+            if asked:
+                # An account that was set a moment ago should be there to be asked for.
+                await self._follower.follow()
+                for tenant, user in sorted(asked, key=str):
+                    await self._postgres.insist(lambda t=tenant, u=user: pulls.ask(self._pool, t, u))  # type: ignore[misc]
+                self._leases.wake()
+            offsets = {partition: of_partition[-1].offset + 1 for partition, of_partition in fetched.items()}
+            await self._kafka.insist(lambda offsets=offsets: self._commit(offsets))  # type: ignore[misc]
+
+    async def _commit(self, offsets: dict[object, int]) -> None:
+        try:
+            await self._reader.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            # Another member repeats them, which pulls once more than was asked for.
+            log.info("offsets not committed: the group was rebalanced")
+        except KafkaError as error:
+            if error.retriable:
+                raise
+            log.warning("offsets not committed", error=type(error).__name__)
+
+
+def _request(record: ConsumerRecord) -> SyncRequested | None:
+    """None if it is for somebody else; what nobody can read becomes a dead letter of ingest's."""
+    try:
+        data = decode(record.headers, record.value).data
+    except UnreadableError:
+        return None
+    if not isinstance(data, SyncRequested):
+        return None
+    RECORDS.labels(Topic.REQUESTS, "accepted").inc()
+    return data

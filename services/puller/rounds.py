@@ -1,0 +1,393 @@
+"""A turn of one calendar: what is open is read, then a round goes on; every page is durable before the link moves.
+
+The decisions stand in delta.py, classify.py and pace.py; here is the order of effects. No connection to PostgreSQL is
+held while Graph is called, and nothing is written without the mailbox's lease.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import TypeVar
+
+import asyncpg
+
+from calbus.graph.calendars import Calendar, calendars_of, list_calendars, named, next_page
+from calbus.graph.calls import Request, Response
+from calbus.graph.errors import Fault, Scope
+from calbus.graph.pulls import DeltaPage, read_event
+from calbus.outage import Dependency
+from calbus.store import pulls
+from calbus.store.connection import Connection
+from calbus.store.pulls import Known, Pull
+from calbus.telemetry import CHANGES, PULL_ITEMS, PULL_ROUNDS, log
+from schemas.reasons import Reason
+from services.puller.classify import Gone, Removed
+from services.puller.delta import (
+    Answer,
+    Ask,
+    BeginFull,
+    Compare,
+    Comparison,
+    Doubted,
+    End,
+    Ended,
+    LookForUnnamed,
+    Start,
+    Step,
+    Take,
+    delta_round,
+)
+from services.puller.mailbox import LeasedMailbox, RestError
+from services.puller.pace import Pace, Span, wait_after
+from services.puller.seen import MASTER, Seen
+from services.puller.sightings import Judged, Shown, Sighting, judge, seen_before, view_of
+
+READ_BATCH_MAX_EVENTS = 100
+UNNAMED_BATCH_MAX_EVENTS = 500
+CALENDAR_PAGES_MAX = 10
+# So many events are read by their ids in one turn; the rest in the next.
+READS_MAX_PER_TURN = 500
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundLimits:
+    """How far a round goes."""
+
+    graph_url: str
+    page_items: int
+    turn_max_pages: int
+    round_max_pages: int
+    well_filled_events: int
+    empty_rounds: int
+
+
+class _StopError(Exception):
+    """A request could not be answered: the turn ends, and goes on later where it is."""
+
+    def __init__(self, fault: Fault, *, anew: bool = False) -> None:
+        super().__init__(fault.reason)
+        self.fault = fault
+        self.anew = anew
+
+
+class _PauseError(Exception):
+    """The turn has had its pages; the round goes on in the next."""
+
+
+class Rounds:
+    """Gives calendars their turns."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        limits: RoundLimits,
+        pace: Pace,
+        span: Span,
+        *,
+        postgres: Dependency,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`told` is called when something was stored to be published."""
+        self._pool = pool
+        self._limits = limits
+        self._pace = pace
+        self._span = span
+        self._postgres = postgres
+        self._told = told
+
+    async def turn(self, mailbox: LeasedMailbox, pull: Pull) -> None:
+        """Pull the calendar as far as a turn goes, and store when it is due next.
+
+        Raises RestError if the whole mailbox must be left alone, LeaseLostError if it is somebody else's now.
+        """
+        turn = _Turn(self, mailbox, pull)
+        try:
+            await turn.run()
+        except _PauseError:
+            PULL_ROUNDS.labels("paused").inc()
+            await self.insist(lambda: pulls.put_off(self._pool, turn.pull, 0.0))
+        except RestError as rest:
+            PULL_ROUNDS.labels("budget").inc()
+            wait_s = rest.wait_s
+            await self.insist(lambda: pulls.put_off(self._pool, turn.pull, wait_s, failures=pull.failures))
+            raise
+        except _StopError as stop:
+            await self._stopped(turn.pull, stop)
+
+    async def _stopped(self, pull: Pull, stop: _StopError) -> None:
+        fault = stop.fault
+        wait = wait_after(fault, pull.failures, self._pace)
+        # A mailbox that asks us to slow down says nothing about the calendar: that is no failure.
+        failures = pull.failures + (fault.reason is not Reason.THROTTLED)
+        PULL_ROUNDS.labels(fault.reason.value).inc()
+        log.info(
+            "pull stopped",
+            pull_id=pull.pull_id,
+            lane=pull.place.lane,
+            reason=fault.reason,
+            code=fault.code,
+            request_id=fault.request_id,
+            again_in_s=wait.wait_s,
+        )
+        await self.insist(
+            lambda: pulls.put_off(
+                self._pool, pull, wait.wait_s, failures=failures, error=fault.reason.value, anew=stop.anew
+            )
+        )
+        if wait.mailbox:
+            raise RestError(wait.wait_s)
+
+    async def insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Wait for PostgreSQL if it is away."""
+        return await self._postgres.insist(attempt)
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        return self._pool
+
+    @property
+    def limits(self) -> RoundLimits:
+        return self._limits
+
+    @property
+    def pace(self) -> Pace:
+        return self._pace
+
+    @property
+    def span(self) -> Span:
+        return self._span
+
+    def count(self, judged: Judged) -> None:
+        """Count what was told, once its transaction has committed."""
+        for change, number in judged.changes.items():
+            CHANGES.labels(change).inc(number)
+        if judged.changes:
+            self._told()
+
+
+class _Turn:
+    """One turn under way; `pull` is how far it is."""
+
+    def __init__(self, rounds: Rounds, mailbox: LeasedMailbox, pull: Pull) -> None:
+        self._rounds = rounds
+        self._mailbox = mailbox
+        self.pull = pull
+        self._asked_at = datetime.now(UTC)
+        self._pages = 0
+        self._changes = 0
+        self._window = rounds.span.window(datetime.now(UTC))
+
+    async def run(self) -> None:
+        await self._find_calendar()
+        # What is open was seen in an earlier round, and its turn comes first.
+        if self.pull.window_start is not None:
+            await self._read_open()
+        end = await self._round(await self._start())
+        if isinstance(end, Ended):
+            link = end.delta_link
+            self.pull = await self._store(lambda c: pulls.advance(c, self.pull, None, link, pages=0, items=0))
+            await self._read_open()
+            await self._finish()
+        elif isinstance(end, Doubted):
+            PULL_ROUNDS.labels("doubted").inc()
+            log.warning("a well-filled calendar shows nothing; it is read again", pull_id=self.pull.pull_id)
+            await self._store(lambda connection: pulls.doubt(connection, self.pull))
+            wait_s = self._rounds.pace.reprobe_first_s
+            await self._rounds.insist(
+                lambda: pulls.put_off(self._rounds.pool, self.pull, wait_s, error="doubted", anew=True)
+            )
+        else:
+            raise _StopError(end.fault, anew=end.anew)
+
+    async def _start(self) -> Start:
+        """Where the round begins or goes on."""
+        pull, limits = self.pull, self._rounds.limits
+        window = (pull.window_start, pull.window_end)
+        moved = self._rounds.span.has_moved(window, pull.rolled_at, datetime.now(UTC))
+        anew = pull.full_asked or (moved and pull.next_link is None)
+        link = None if anew else pull.next_link or pull.delta_link
+        if link is not None and pull.next_link is None:
+            self.pull = await self._store(lambda connection: pulls.begin(connection, pull))
+        return Start(
+            place=pull.place,
+            calendar_id=pull.calendar_id,
+            window=self._window,
+            link=link,
+            full=pull.delta_link is None,
+            graph_url=limits.graph_url,
+            page_items=limits.page_items,
+            pages_max=limits.round_max_pages,
+            followed=pull.pages if pull.next_link is not None else 0,
+            doubts=pull.empties,
+            well_filled_events=limits.well_filled_events,
+            empty_rounds=limits.empty_rounds,
+        )
+
+    async def _round(self, start: Start) -> End:
+        steps = delta_round(start)
+        answer: Answer = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                ended: End = end.value
+                return ended
+            answer = await self._do(step)
+
+    async def _do(self, step: Step) -> Answer:
+        match step:
+            case Ask(request):
+                if self._pages >= self._rounds.limits.turn_max_pages:
+                    raise _PauseError
+                return await self._ask(request)
+            case BeginFull():
+                self.pull = await self._store(lambda c: pulls.begin_full(c, self.pull, *self._window))
+            case Take(page):
+                await self._take(page)
+            case Compare():
+                return Comparison(*await self._store(lambda c: pulls.known_and_named(c, self.pull)))
+            case LookForUnnamed():
+                await self._look_for_unnamed()
+        return None
+
+    async def _ask(self, request: Request) -> Response:
+        pool = self._rounds.pool
+        self._asked_at = await self._rounds.insist(lambda: pulls.moment(pool))
+        return await self._mailbox.ask(self.pull.place.directory, request)
+
+    async def _take(self, page: DeltaPage) -> None:
+        """Judge a page; the place of the round moves with it, but for the last: that moves when all is done."""
+        shown: list[Sighting] = [Shown(item["id"], item) for item in page.items]
+        shown += [Removed(event_id) for event_id in page.removed]
+
+        async def store(connection: Connection) -> Judged:
+            judged = await self._judge(connection, shown)
+            link = page.next_link if page.next_link is not None else self.pull.next_link
+            moved = await pulls.advance(connection, self.pull, link, None, pages=1, items=len(shown))
+            stored.append(moved)
+            return judged
+
+        stored: list[Pull] = []
+        judged = await self._store(store)
+        self.pull = stored[-1]
+        self._pages += 1
+        PULL_ITEMS.inc(len(shown))
+        self._count(judged)
+
+    async def _look_for_unnamed(self) -> None:
+        """What a full round did not name is read, unless it is out of sight by growing old: that is forgotten."""
+        view = view_of(self.pull)
+
+        async def store(connection: Connection) -> tuple[int, Judged]:
+            unnamed = await pulls.unnamed(connection, self.pull, UNNAMED_BATCH_MAX_EVENTS)
+            old = [one.event_id for one in unnamed if _ended_before(seen_before(one), view.window.start)]
+            ahead = [one for one in unnamed if _begins_after(seen_before(one), view.window.end)]
+            await pulls.forget_events(connection, self.pull.pull_id, old)
+            kept = [pulls.Kept(one.event_id, one.seen, one.entry_id) for one in ahead]
+            await pulls.put_events(connection, self.pull.pull_id, self.pull.round, kept)
+            left = {*old, *(one.event_id for one in ahead)}
+            missing: list[Sighting] = [Removed(one.event_id) for one in unnamed if one.event_id not in left]
+            return len(unnamed), await self._judge(connection, missing)
+
+        while True:
+            number, judged = await self._store(store)
+            self._count(judged)
+            if number < UNNAMED_BATCH_MAX_EVENTS:
+                return
+
+    async def _read_open(self) -> None:
+        """Read what is open by its id, series first: with one that is gone its occurrences are too."""
+        pool, reads = self._rounds.pool, 0
+        gone: set[str] = set()
+        while reads < READS_MAX_PER_TURN:
+            open_ = await self._rounds.insist(lambda: pulls.pending(pool, self.pull.pull_id, READ_BATCH_MAX_EVENTS))
+            if not open_:
+                return
+            for one, before in sorted(((one, seen_before(one)) for one in open_), key=_series_first):
+                reads += 1
+                if before is not None and before.series_id in gone:
+                    judged = await self._settle(Removed(one.event_id, series_gone=True))
+                else:
+                    judged = await self._settle(await self._read(one))
+                gone |= judged.gone_series
+
+    async def _read(self, one: Known) -> Sighting:
+        response = await self._ask(read_event(self.pull.place, one.event_id))
+        fault = response.fault
+        if fault is None and isinstance(response.body, dict):
+            return Shown(one.event_id, response.body, whole=True)
+        if fault is not None and fault.reason is Reason.EVENT_GONE:
+            return Gone(one.event_id)
+        raise _StopError(fault or Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, code="no event"))
+
+    async def _settle(self, sighting: Sighting) -> Judged:
+        judged = await self._store(lambda connection: self._judge(connection, [sighting]))
+        self._count(judged)
+        return judged
+
+    async def _judge(self, connection: Connection, sightings: list[Sighting]) -> Judged:
+        pace = self._rounds.pace
+        return await judge(connection, self.pull, sightings, self._asked_at, pace, datetime.now(UTC))
+
+    async def _finish(self) -> None:
+        pull, changed = self.pull, self._changes > 0
+        interval_s = self._rounds.pace.next_interval_s(pull.interval_s, changed=changed)
+        await self._store(lambda connection: pulls.finish(connection, pull, interval_s))
+        PULL_ROUNDS.labels("ended").inc()
+        if pull.pulled_at is None:
+            log.info("a calendar was pulled for the first time", pull_id=pull.pull_id, pages=pull.pages)
+
+    async def _find_calendar(self) -> None:
+        """Where a named calendar is; looked up when it is not known, or was not where it was."""
+        place = self.pull.place
+        if place.calendar is None or self.pull.calendar_id is not None:
+            return
+        calendars: list[Calendar] = []
+        request: Request | None = list_calendars(place)
+        for _ in range(CALENDAR_PAGES_MAX):
+            if request is None:
+                break
+            response = await self._ask(request)
+            if response.fault is not None:
+                raise _StopError(response.fault)
+            calendars += calendars_of(response.body)
+            request = next_page(place, response.body)
+        found = named(calendars, place.calendar)
+        if found is None:
+            raise _StopError(Fault(Reason.CALENDAR_MISSING, Scope.ENTRY))
+        found_id = found.id
+        self.pull = await self._store(lambda connection: pulls.found_calendar(connection, self.pull, found_id))
+
+    async def _store(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do it in a transaction that holds the lease."""
+
+        async def attempt() -> T:
+            async with self._rounds.pool.acquire() as connection, connection.transaction():
+                await pulls.hold(connection, self._mailbox.owner, self._mailbox.lane)
+                return await work(connection)
+
+        return await self._rounds.insist(attempt)
+
+    def _count(self, judged: Judged) -> None:
+        self._changes += judged.changes.total()
+        self._rounds.count(judged)
+
+
+def _ended_before(seen: Seen | None, moment: datetime) -> bool:
+    """Whether it left the window by growing old. Of a series nobody knows when it ends."""
+    return seen is not None and seen.type != MASTER and _at(seen.end) <= moment
+
+
+def _begins_after(seen: Seen | None, moment: datetime) -> bool:
+    """Whether no round over this window can name it: one of our entries far ahead."""
+    return seen is not None and seen.entry_id is not None and seen.type != MASTER and _at(seen.start) >= moment
+
+
+def _at(moment: datetime | date) -> datetime:
+    return moment if isinstance(moment, datetime) else datetime.combine(moment, time(), UTC)
+
+
+def _series_first(one: tuple[Known, Seen | None]) -> bool:
+    return one[1] is not None and one[1].series_id is not None
