@@ -115,6 +115,11 @@ def next_step(kept: Kept, url: str | None, now: datetime) -> Step:
     return Step.RENEW if kept.renew_at is None or kept.renew_at <= now else Step.REST
 
 
+def at_rest(kept: Kept, now: datetime) -> Kept:
+    """As it is left alone until its renewal, if it was looked at without need."""
+    return kept if kept.due_at > now or kept.renew_at is None else replace(kept, due_at=kept.renew_at)
+
+
 def attempt(kept: Kept, url: str, state_digest: bytes) -> Kept:
     """What is stored before a create leaves, so that whoever comes after looks for it first."""
     return replace(
@@ -219,7 +224,7 @@ def answer_of(step: Step, kept: Kept, response: Response, asked_until: datetime)
 def _refusal(step: Step, response: Response, fault: Fault) -> Answer:
     creating = step is Step.CREATE
     retry_after_s = fault.retry_after_s or 0.0
-    if response.status == 404 and fault.code and step in (Step.RENEW, Step.DELETE):
+    if response.status == 404 and fault.reason is not Reason.GRAPH_UNAVAILABLE and step in (Step.RENEW, Step.DELETE):
         return Gone()
     if response.status == 409 and creating:
         return Conflict()

@@ -33,6 +33,7 @@ from services.puller.subscription_plan import (
     Trouble,
     after,
     answer_of,
+    at_rest,
     attempt,
     found,
     next_step,
@@ -113,6 +114,7 @@ class Subscriber:
         for _ in range(STEPS_MAX):
             step = next_step(kept, self._url, self._clock())
             if step is Step.REST:
+                kept = at_rest(kept, self._clock())
                 break
             if step is Step.FORGET:
                 if await self._postgres.insist(lambda kept=kept: subscriptions.forget(self._pool, kept)):  # type: ignore[misc]
