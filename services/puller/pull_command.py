@@ -105,7 +105,8 @@ def _is_done(one: Progress, asked_at: datetime) -> bool:
 def _line(one: Progress, asked_at: datetime) -> str:
     if _is_done(one, asked_at):
         assert one.pulled_at is not None
-        return f"done at {one.pulled_at.astimezone(UTC).isoformat(' ', 'seconds')}: {one.items} events on {one.pages} pages"
+        done_at = one.pulled_at.astimezone(UTC).isoformat(" ", "seconds")
+        return f"done at {done_at}: {one.items} events on {one.pages} pages"
     if one.last_error is not None:
         return f"waits, after {one.last_error}"
     if one.under_way:

@@ -70,7 +70,8 @@ class Seen:
 
     def to_json(self) -> str:
         """The stored form."""
-        return orjson.dumps(asdict(self)).decode()
+        # PostgreSQL's driver has a UUID of its own, which orjson does not know.
+        return orjson.dumps(asdict(self), default=str).decode()
 
     @classmethod
     def from_json(cls, stored: str | bytes) -> "Seen":

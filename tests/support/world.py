@@ -8,7 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +24,7 @@ from calbus.entry import ItemKey, entry_id_of
 from calbus.settings import KafkaSettings
 from calbus.store.migrate import migrate
 from devstack.stack import Stack
+from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryEdited, EntryRemoved, EntryRescheduled
 from schemas.events import EVENT_TYPES, TYPE_NAMES, Topic
 from schemas.fields import Model
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
@@ -31,6 +32,8 @@ from schemas.results import AccountStatus, DeadLetter, Ending, Outcome
 from schemas.switches import AccountSettings, ProjectSettings, TenantSettings
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
+from services.puller import __main__ as puller
+from services.puller.settings import PullerSettings
 from services.writer import __main__ as writer
 from services.writer.settings import WriterSettings
 from simulator.client import App, SimulatorAdmin, StoredEvent
@@ -56,6 +59,15 @@ TEST_TIMES = {
     "writer_access_refusal_ttl_s": 0.5,
     "graph_token_doubt_s": 0.5,
     "writer_doubt_s": 1.0,
+    "puller_look_interval_s": 0.05,
+    "puller_settings_interval_s": 0.1,
+    "puller_busy_interval_s": 0.3,
+    "puller_idle_interval_s": 0.5,
+    "puller_retry_first_s": 0.05,
+    "puller_retry_max_s": 0.5,
+    "puller_reprobe_first_s": 0.2,
+    "puller_reprobe_max_s": 0.5,
+    "puller_later_s": 0.2,
     "log_level": "error",
 }
 
@@ -73,6 +85,8 @@ class World:
         self.outcome_ids: list[str] = []
         self.statuses: dict[str, list[AccountStatus]] = defaultdict(list)
         self.status_ids: list[str] = []
+        self.changes: dict[str, list[Change]] = defaultdict(list)
+        self.change_ids: list[str] = []
         self.admin_ports: dict[int, int] = {}
         self.dead_letters: list[tuple[DeadLetter, Any]] = []
 
@@ -114,6 +128,12 @@ class World:
     async def writer(self, **overrides: Any) -> AsyncIterator[asyncio.Task[None]]:
         """A writer service in this process."""
         async with _running(writer.serve(self.settings(WriterSettings, **overrides))) as task:
+            yield task
+
+    @asynccontextmanager
+    async def puller(self, **overrides: Any) -> AsyncIterator[asyncio.Task[None]]:
+        """A puller service in this process."""
+        async with _running(puller.serve(self.settings(PullerSettings, **overrides))) as task:
             yield task
 
     @asynccontextmanager
@@ -180,8 +200,8 @@ class World:
             await connection.close()
 
     async def collect(self) -> None:
-        """Read outcomes, account statuses and dead letters until cancelled."""
-        collected = (Topic.OUTCOMES, Topic.ACCOUNT_STATUS, Topic.DEAD_LETTERS)
+        """Read outcomes, changes, account statuses and dead letters until cancelled."""
+        collected = (Topic.OUTCOMES, Topic.CHANGES, Topic.ACCOUNT_STATUS, Topic.DEAD_LETTERS)
         names = {topic_name(self._kafka, topic): topic for topic in collected}
         consumer = AIOKafkaConsumer(
             *names, bootstrap_servers=self.stack.kafka.bootstrap, auto_offset_reset="earliest", group_id=None
@@ -197,6 +217,14 @@ class World:
                     if event_id not in self.outcome_ids:
                         self.outcomes[outcome.tenant].append(outcome)
                     self.outcome_ids.append(event_id)
+                elif names[record.topic] is Topic.CHANGES:
+                    change = decode(record.headers, record.value).data
+                    assert isinstance(change, Change)
+                    event_id = headers["ce_id"].decode()
+                    assert record.key == f"account/{change.tenant}/{change.user}".encode()
+                    if event_id not in self.change_ids:
+                        self.changes[change.tenant].append(change)
+                    self.change_ids.append(event_id)
                 elif names[record.topic] is Topic.ACCOUNT_STATUS:
                     status = decode(record.headers, record.value).data
                     assert isinstance(status, AccountStatus)
@@ -208,6 +236,9 @@ class World:
                     self.dead_letters.append((DeadLetter.model_validate_json(headers["calbus_letter"]), record))
         finally:
             await consumer.stop()
+
+
+Change = EntryRescheduled | EntryEdited | EntryRemoved | AppointmentUpserted | AppointmentRemoved
 
 
 class Tenant:
@@ -327,6 +358,47 @@ class Tenant:
         found = await until(look, f"the outcome of {event.id} r{event.revision} for {assignee}", timeout_s=timeout_s)
         assert found is not None
         return found
+
+    def changes(self, user: str, kind: type[Any] | None = None) -> list[Any]:
+        """What was told of a user's calendars, each once, oldest first; of one type if it is named."""
+        told = [change for change in self.world.changes[self.id] if change.user == user]
+        return told if kind is None else [change for change in told if isinstance(change, kind)]
+
+    async def change(self, user: str, kind: type[Any], *, number: int = 1, timeout_s: float = 30.0) -> Any:
+        """Wait for so many changes of this type in the user's calendars; gives the last of them."""
+
+        async def look() -> list[Any]:
+            found = self.changes(user, kind)
+            return found[number - 1 : number]
+
+        found = await until(look, f"{kind.__name__} number {number} of {user}", timeout_s=timeout_s)
+        return found[0]
+
+    async def appointment(self, user: str, subject: str, day: int = 1, hour: int = 9, **fields: Any) -> StoredEvent:
+        """The user makes an appointment of an hour, on that day from today on."""
+        date = (datetime.now(UTC) + timedelta(days=day)).date().isoformat()
+        event = {
+            "subject": subject,
+            "start": {"dateTime": f"{date}T{hour:02}:00:00", "timeZone": "UTC"},
+            "end": {"dateTime": f"{date}T{hour + 1:02}:00:00", "timeZone": "UTC"},
+        } | fields
+        return await self.world.admin.user_creates(self.directory, self.mailbox(user), event)
+
+    async def pulled(self, user: str) -> None:
+        """Wait until a round of each of the user's calendars was begun and finished from now on."""
+        [[now]] = await self.world.fetch("SELECT clock_timestamp()")
+
+        async def look() -> bool:
+            rows = await self.world.fetch(
+                "SELECT began_at >= $3 AND pulled_at >= began_at FROM calendar_pull "
+                "WHERE tenant = $1 AND username = $2",
+                self.id,
+                user,
+                now,
+            )
+            return bool(rows) and all(row[0] for row in rows)
+
+        await until(look, f"the calendars of {user} to be pulled")
 
     def statuses(self, user: str | None) -> list[AccountStatus]:
         """What was published of a user's account, or without one of the tenant as a whole, oldest first."""
