@@ -45,8 +45,8 @@ RETURNING {_COLUMNS}
 _RECORD = """
 UPDATE mailbox_subscription SET
     subscription_id = $3, state_digest = $4, url = $5, expires_at = $6, renew_at = $7, in_doubt = $8, attempts = $9,
-    trouble = $10, due_at = CASE WHEN wanted = $11 THEN $12 ELSE $13 END,
-    lease_until = CASE WHEN $14 THEN NULL ELSE lease_until END
+    trouble = $10, due_at = CASE WHEN wanted = $11 THEN $12::timestamptz ELSE $13::timestamptz END,
+    lease_until = CASE WHEN $14::boolean THEN NULL ELSE lease_until END
 WHERE lane = $1 AND lease = $2
 RETURNING true
 """
