@@ -243,9 +243,9 @@ def _judge_let_go(view: View, item: Seen | Removed | Gone, before: Seen, now: da
     """It was ours, and no entry knows it any more: the writer removed it, or found it removed and wrote another."""
     if not isinstance(item, Seen):
         return Verdict(forget=True)
-    if not before.gone:
+    if not before.let_go:
         # What was shown may be older than its removal.
-        return Verdict(after=replace(before, gone=True), later=True)
+        return Verdict(after=replace(before, let_go=True), later=True)
     # It stands all the same: the user brought it back, and nothing keeps it up any more.
     verdict = _judge_foreign(view, item, None, now)
     return verdict if verdict.after is not None else Verdict(forget=True)
@@ -332,6 +332,10 @@ def _judge_seen(view: View, item: Seen, before: Seen | None, ours: Ours, now: da
         return Verdict(after=item)
     if which is None:
         return Verdict(after=item)
+    if not _nothing_written_since(before, ours) and entry.applied.content_hash != entry.desired.content_hash:
+        # What stands under our key is an older plan, of which nobody saw what it looked like. If the newer one is on
+        # its way it will be told by that; if nothing is, it is known from here on.
+        return Verdict(later=True) if entry.owed and content is not None else Verdict(after=item)
     is_moved, fields = _differences(item, before, written, ours)
     changes: list[Change] = []
     about = {**_about(view, item.event_id, entry, which), "change_key": item.change_key, "seen_at": now}
@@ -380,9 +384,9 @@ def _bears_our_key(item: Seen, entry: Entry, written: Look | None) -> bool:
     return applied.series is None or written is None or not moved(item, written)
 
 
-def _nothing_written_since(before: Seen, ours: Ours) -> bool:
+def _nothing_written_since(before: Seen | None, ours: Ours) -> bool:
     key = change_key_of(ours.entry.applied.etag)
-    return key is not None and before.base_key == key
+    return before is not None and key is not None and before.base_key == key
 
 
 def _differences(item: Seen, before: Seen | None, written: Look | None, ours: Ours) -> tuple[bool, set[EditedField]]:
@@ -393,11 +397,8 @@ def _differences(item: Seen, before: Seen | None, written: Look | None, ours: Ou
         # Nobody knows what was written: from here on it is known how the event looks.
         return False, set()
     is_moved, fields = moved(item, written), edited(item, written)
-    applied, desired = ours.entry.applied, ours.entry.desired
-    survives = item.type == EXCEPTION or applied.content_hash != desired.content_hash
-    if before is not None and survives:
-        # An exception that the user made outlives our writing of the series, and was told before; and where a newer
-        # plan waits, what was planned before it is not the user's doing either.
+    if before is not None and item.type == EXCEPTION:
+        # An exception that the user made outlives our writing of the series, and was told before.
         is_moved = is_moved and moved(item, before)
         fields &= edited(item, before)
     return is_moved, fields

@@ -60,7 +60,9 @@ class Seen:
     base_key: str | None = None
     """Of one of ours: the change key of our last write when it was judged."""
     gone: bool = False
-    """Of one of ours: it was last found to be gone."""
+    """Of one of ours: it was last found to be gone, and that was told."""
+    let_go: bool = False
+    """It was ours when it was last judged, and no entry knew it any more."""
 
     @property
     def fingerprint(self) -> bytes:
@@ -87,7 +89,7 @@ class Seen:
         return cls(**given)
 
 
-_BESIDE = frozenset(("change_key", "transaction_id", "entry_id", "base_key", "gone"))
+_BESIDE = frozenset(("change_key", "transaction_id", "entry_id", "base_key", "gone", "let_go"))
 _SHOWN = tuple(field.name for field in fields(Seen) if field.name not in _BESIDE)
 
 
@@ -150,6 +152,7 @@ def _occurrence(item: Mapping[str, Any], event_id: str, key: str, master: Seen) 
         entry_id=None,
         base_key=None,
         gone=False,
+        let_go=False,
     )
 
 

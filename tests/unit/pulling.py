@@ -71,6 +71,7 @@ class Puller:
     told: list[tuple[str, Change]] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
     open: set[str] = field(default_factory=set)
+    masters: dict[str, Seen] = field(default_factory=dict)
     reading: Reading | None = None
 
     @property
@@ -101,8 +102,10 @@ class Puller:
             seen = seen_of(item, self.rows.get(item.get("seriesMasterId") or ""))
             if seen is None:
                 self.read(item["id"])
-            else:
-                self._judge(seen, page.entry)
+                continue
+            if seen.type == MASTER:
+                self.masters[seen.event_id] = seen
+            self._judge(seen, page.entry)
 
     def read(self, event_id: str) -> None:
         """Ask for one event by its id, and judge what is found."""
@@ -146,16 +149,15 @@ class Puller:
         if entry is None:
             return None
         series_id = item.series_id if isinstance(item, Seen) else before.series_id if before else None
-        master = self.rows.get(series_id) if series_id else None
+        master = self.rows.get(series_id, self.masters.get(series_id)) if series_id else None
         known_by = {item.event_id, series_id} - {None}
-        doubted = entry.applied.in_doubt and any(
-            one is not None and created_by(one, entry) for one in (item if isinstance(item, Seen) else None, master)
-        )
-        if entry.applied.event_id not in known_by and not doubted:
-            return None
         open_end = entry.applied.content_hash is None or entry.applied.in_doubt
         recorded_since = asked is not None and asked.applied != entry.applied
-        return Ours(entry, open_end or recorded_since, master)
+        writing = open_end or recorded_since
+        doubted = writing and any(isinstance(one, Seen) and created_by(one, entry) for one in (item, master))
+        if entry.applied.event_id not in known_by and not doubted:
+            return None
+        return Ours(entry, writing, master)
 
     def _judge(self, item: Seen | Removed | Gone, asked: Entry | None) -> None:
         before = self.rows.get(item.event_id)
@@ -188,6 +190,6 @@ class Puller:
 
     def calendar(self) -> dict[str, dict[str, Any]]:
         """The same as the calendar shows them: told anew to somebody who knows nothing."""
-        fresh = replace(self, rows={}, told=[], touches=[], open=set(), reading=None)
+        fresh = replace(self, rows={}, told=[], touches=[], open=set(), masters={}, reading=None)
         fresh.settle()
         return fresh.mirror()
