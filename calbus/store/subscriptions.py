@@ -29,6 +29,12 @@ UPDATE mailbox_subscription s SET wanted = NOT s.wanted, attempts = 0, due_at = 
 WHERE s.wanted <> ($2 AND EXISTS (SELECT FROM calendar_pull p WHERE p.lane = s.lane))
 """
 
+# One that cannot be taken back comes by itself when its wait is over.
+_MARK_MOVED = """
+UPDATE mailbox_subscription SET due_at = $1
+WHERE subscription_id IS NOT NULL AND url NOT IN ('', $2) AND attempts = 0 AND due_at > $1
+"""
+
 _CLAIM = f"""
 UPDATE mailbox_subscription s SET lease = s.lease + 1, lease_until = $2
 FROM (
@@ -129,12 +135,16 @@ class Counts:
     earliest_expiry: datetime | None
 
 
-async def follow_pulls(pool: asyncpg.Pool, now: datetime, *, reachable: bool) -> None:
-    """Want a subscription for every mailbox that is pulled, and no other; without a public address for none."""
+async def follow_pulls(pool: asyncpg.Pool, now: datetime, url: str | None) -> None:
+    """Want a subscription for every mailbox that is pulled, and no other; without a public address for none.
+
+    Those that were made for another address are due.
+    """
     async with pool.acquire() as connection, connection.transaction():
-        if reachable:
+        if url is not None:
             await connection.execute(_ADD_WANTED, now)
-        await connection.execute(_MARK_WANTED, now, reachable)
+            await connection.execute(_MARK_MOVED, now, url)
+        await connection.execute(_MARK_WANTED, now, url is not None)
 
 
 async def claim(

@@ -91,11 +91,8 @@ class Subscriber:
                     await asyncio.sleep(self._interval_s)
 
     async def _follow(self) -> None:
-        reachable = self._url is not None
         while True:
-            await self._postgres.insist(
-                lambda: subscriptions.follow_pulls(self._pool, self._clock(), reachable=reachable)
-            )
+            await self._postgres.insist(lambda: subscriptions.follow_pulls(self._pool, self._clock(), self._url))
             await asyncio.sleep(self._follow_s)
 
     async def _claim(self, free: int) -> list[Kept]:
