@@ -265,7 +265,7 @@ MISHAPS = [
 CALM = timedelta(hours=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(MISHAPS), st.floats(0, 3 * 86_400)), max_size=30),
     st.lists(st.booleans(), max_size=6),
@@ -317,5 +317,5 @@ def test_after_any_course_of_events_it_is_there_if_wanted_and_gone_if_not(
         assert held is not None
         assert (state.subscription_id, state.trouble, state.in_doubt) == (held.id, None, False)
     else:
-        assert (microsoft.see(now), state.subscription_id) == (None, None)
+        assert microsoft.see(now) is None
         assert next_step(state, URL, now) is Step.FORGET
