@@ -265,6 +265,22 @@ MISHAPS = [
 CALM = timedelta(hours=8)
 
 
+def step_once(microsoft: Microsoft, state: Kept, now: datetime, mishap: str, spread: float) -> Kept:
+    """What is stored after the step that is due, if it goes like this."""
+    step = next_step(state, URL, now)
+    if step is Step.REST:
+        return at_rest(state, now)
+    if step is Step.FORGET:
+        return state
+    doing = attempt(state, URL, b"new") if step is Step.CREATE else state
+    if mishap == "killed before":
+        return doing  # what was stored before the request left is all that there is
+    answer = microsoft.do(step, doing, now, mishap)
+    if mishap == "killed after":
+        return doing
+    return after(step, doing, answer, now, PACE, spread)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(MISHAPS), st.floats(0, 3 * 86_400)), max_size=30),
@@ -277,20 +293,6 @@ def test_after_any_course_of_events_it_is_there_if_wanted_and_gone_if_not(
 ) -> None:
     microsoft, state, now = Microsoft(), kept(), NOW
 
-    def step_once(state: Kept, now: datetime, mishap: str) -> Kept:
-        step = next_step(state, URL, now)
-        if step is Step.REST:
-            return at_rest(state, now)
-        if step is Step.FORGET:
-            return state
-        doing = attempt(state, URL, b"new") if step is Step.CREATE else state
-        if mishap == "killed before":
-            return doing  # what was stored before the request left is all that there is
-        answer = microsoft.do(step, doing, now, mishap)
-        if mishap == "killed after":
-            return doing
-        return after(step, doing, answer, now, PACE, spread)
-
     for index, (mishap, passed_s) in enumerate(events):
         now += timedelta(seconds=passed_s)
         if index < len(wishes) and wishes[index] != state.wanted:
@@ -299,14 +301,14 @@ def test_after_any_course_of_events_it_is_there_if_wanted_and_gone_if_not(
             microsoft.held = None
         if mishap == "secret hidden" and microsoft.held is not None:
             microsoft.held = replace(microsoft.held, client_state=None)
-        state = step_once(state, now, mishap)
+        state = step_once(microsoft, state, now, mishap, spread)
 
     # From now on nothing goes wrong. One that Microsoft ended in silence is missed at its renewal, at the latest.
     state = replace(state, wanted=finally_wanted, due_at=now)
     ends, steps = now + LIFE + CALM, 0
     while now < ends:
         before = state
-        state = step_once(state, now, "")
+        state = step_once(microsoft, state, now, "", spread)
         steps += 1
         assert steps <= 25, (before, state)
         now = max(state.due_at, now + timedelta(milliseconds=1))
