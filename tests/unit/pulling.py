@@ -151,7 +151,7 @@ class Puller:
         series_id = item.series_id if isinstance(item, Seen) else before.series_id if before else None
         master = self.rows.get(series_id, self.masters.get(series_id)) if series_id else None
         known_by = {item.event_id, series_id} - {None}
-        open_end = entry.applied.content_hash is None or entry.applied.in_doubt
+        open_end = entry.owed and (entry.applied.content_hash is None or entry.applied.in_doubt)
         recorded_since = asked is not None and asked.applied != entry.applied
         writing = open_end or recorded_since
         doubted = writing and any(isinstance(one, Seen) and created_by(one, entry) for one in (item, master))

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from schemas.changes import EntryEdited, EntryRemoved, EntryRescheduled
 from schemas.switches import Detail
 from services.puller.classify import View
+from services.writer.reconciler import Step as WriterStep
+from services.writer.reconciler import next_step
 from simulator.errors import GraphError
 from simulator.exchange.event_input import read_changes
 from simulator.exchange.mailbox import Mailbox, fingerprint
@@ -192,7 +194,11 @@ own_steps = st.lists(
 
 def our_puller(writer: Writer) -> Puller:
     def entry() -> Any:
-        return writer.entry() if writer.desired is not None else None
+        if writer.desired is None:
+            return None
+        # A plan that is settled, or failed, owes nothing more, and nothing is under way for it.
+        entry = writer.entry()
+        return replace(entry, owed=writer.failed is None and next_step(entry) is not WriterStep.NOTHING)
 
     return Puller(writer.calendar.mailbox, our_view(), entry)
 
