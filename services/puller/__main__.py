@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 from calbus.admin import Pulse, admin_server
 from calbus.budget import MailboxBudget
-from calbus.bus.kafka import consumer, producer, watch_kafka
+from calbus.bus.kafka import producer, watch_kafka
 from calbus.bus.outbox import Relay
 from calbus.cli import command_of
 from calbus.graph.client import graph_client
@@ -14,8 +14,7 @@ from calbus.outage import kafka, postgres
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
-from schemas.events import Topic
-from services.puller.follow import Follower, Requests
+from services.puller.follow import GROUP, Follower, Requests
 from services.puller.leases import Leases
 from services.puller.notices import Inbox, NoticeTaker
 from services.puller.pace import Pace, Span
@@ -23,8 +22,6 @@ from services.puller.rounds import RoundLimits, Rounds
 from services.puller.settings import PullerSettings
 from services.puller.subscriptions import Subscriber
 from services.puller.webhook import webhook_server
-
-GROUP = "puller"
 
 
 async def serve(settings: PullerSettings) -> None:
@@ -53,10 +50,7 @@ async def serve(settings: PullerSettings) -> None:
             beat=pulse.beat,
         )
         follower = Follower(pool, leases, interval_s=settings.puller_settings_interval_s, postgres=database)
-        reader = await stack.enter_async_context(
-            consumer(settings, broker, group=GROUP, topics=[Topic.REQUESTS], member=settings.puller_member)
-        )
-        requests = Requests(reader, pool, follower, leases, postgres=database, kafka=broker)
+        requests = Requests(settings, pool, follower, leases, postgres=database, kafka=broker)
         notices = NoticeTaker(pool, inbox, postgres=database, marked=leases.wake)
         subscriber = Subscriber(pool, graph, settings, postgres=database)
         log.info("puller is running")

@@ -2,19 +2,23 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from calbus.bus.cloudevents import UnreadableError, decode
+from calbus.bus.kafka import consumer
 from calbus.outage import Dependency
 from calbus.store import pulls
 from calbus.telemetry import RECORDS, log
 from schemas.events import Topic
 from schemas.results import SyncRequested
 from services.puller.leases import Leases
+from services.puller.settings import PullerSettings
 
+GROUP = "puller"
 POLL_MS = 500
 POLL_MAX_RECORDS = 500
 
@@ -59,7 +63,7 @@ class Requests:
 
     def __init__(
         self,
-        reader: AIOKafkaConsumer,
+        settings: PullerSettings,
         pool: asyncpg.Pool,
         follower: Follower,
         leases: Leases,
@@ -67,7 +71,7 @@ class Requests:
         postgres: Dependency,
         kafka: Dependency,
     ) -> None:
-        self._reader = reader
+        self._settings = settings
         self._pool = pool
         self._follower = follower
         self._leases = leases
@@ -75,9 +79,17 @@ class Requests:
         self._kafka = kafka
 
     async def run(self) -> None:
-        """Read until cancelled; offsets move when what was asked for stands in PostgreSQL."""
+        """Read until cancelled; offsets move when what was asked for stands in PostgreSQL.
+
+        Joining the group may take as long as a member's session that died: nobody else waits for it.
+        """
+        member = self._settings.puller_member
+        async with consumer(self._settings, self._kafka, group=GROUP, topics=[Topic.REQUESTS], member=member) as reader:
+            await self._read(reader)
+
+    async def _read(self, reader: AIOKafkaConsumer) -> None:
         while True:
-            fetched = await self._reader.getmany(timeout_ms=POLL_MS, max_records=POLL_MAX_RECORDS)
+            fetched = await reader.getmany(timeout_ms=POLL_MS, max_records=POLL_MAX_RECORDS)
             records = [record for of_partition in fetched.values() for record in of_partition]
             if not records:
                 continue
@@ -86,21 +98,22 @@ class Requests:
                 # An account that was set a moment ago should be there to be asked for.
                 await self._follower.follow()
                 for tenant, user in sorted(asked, key=str):
-                    await self._postgres.insist(lambda t=tenant, u=user: pulls.ask(self._pool, t, u))  # type: ignore[misc]
+                    await self._postgres.insist(partial(pulls.ask, self._pool, tenant, user))
                 self._leases.wake()
             offsets = {partition: of_partition[-1].offset + 1 for partition, of_partition in fetched.items()}
-            await self._kafka.insist(lambda offsets=offsets: self._commit(offsets))  # type: ignore[misc]
+            await self._kafka.insist(partial(_commit, reader, offsets))
 
-    async def _commit(self, offsets: dict[object, int]) -> None:
-        try:
-            await self._reader.commit(offsets)
-        except (CommitFailedError, IllegalStateError):
-            # Another member repeats them, which pulls once more than was asked for.
-            log.info("offsets not committed: the group was rebalanced")
-        except KafkaError as error:
-            if error.retriable:
-                raise
-            log.warning("offsets not committed", error=type(error).__name__)
+
+async def _commit(reader: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+    try:
+        await reader.commit(offsets)
+    except (CommitFailedError, IllegalStateError):
+        # Another member repeats them, which pulls once more than was asked for.
+        log.info("offsets not committed: the group was rebalanced")
+    except KafkaError as error:
+        if error.retriable:
+            raise
+        log.warning("offsets not committed", error=type(error).__name__)
 
 
 def _request(record: ConsumerRecord) -> SyncRequested | None:
