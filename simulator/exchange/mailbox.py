@@ -182,9 +182,18 @@ class Mailbox:
         return list(self._by_property.get(property_id, {}).get(value.casefold(), ()))
 
     def create(
-        self, calendar: Calendar, changes: JsonObject, body_fingerprint: bytes, limits: Limits, now: float
+        self,
+        calendar: Calendar,
+        changes: JsonObject,
+        body_fingerprint: bytes,
+        limits: Limits,
+        now: float,
+        *,
+        invitation: JsonObject | None = None,
     ) -> Created:
         """A new event, or the one that the same transactionId made of an identical body.
+
+        An `invitation` is what differs from the user's own events; those who watch see nothing without it.
 
         Raises GraphError (400), among them ErrorDuplicateTransactionId.
         """
@@ -201,6 +210,7 @@ class Mailbox:
         wire["iCalUId"] = ids.ical_uid()
         wire["webLink"] = ids.web_link(event_id)
         wire["organizer"] = self.organizer
+        wire.update(invitation or {})
         if transaction_id is not None:
             wire["transactionId"] = transaction_id
             self._transactions[transaction_id] = Transaction(event_id, body_fingerprint)
@@ -222,13 +232,12 @@ class Mailbox:
 
     def receive(self, organizer: JsonObject, changes: JsonObject, limits: Limits, now: float) -> Event:
         """A new event that somebody else organises and that is not answered yet. Raises GraphError (400)."""
-        event = self.create(self.default_calendar, changes, b"", limits, now).event
-        event.wire |= {
+        invitation = {
             "organizer": {"emailAddress": organizer},
             "isOrganizer": False,
             "responseStatus": {"response": "notResponded", "time": _NEVER},
         }
-        return event
+        return self.create(self.default_calendar, changes, b"", limits, now, invitation=invitation).event
 
     def change(self, event: Event, changes: JsonObject, limits: Limits, now: float) -> None:
         """Applies the changes; the change key is a new one even if nothing differs. Raises GraphError (400)."""
