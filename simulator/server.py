@@ -33,7 +33,8 @@ _SHUTDOWN_S = 0.2
 class Settings:
     """How to start. Port 0 takes a free one; without a state directory a temporary one is made and removed.
 
-    The state file is loaded at the start if it is there, and written at the end; a seed file adds to it.
+    The state file is loaded at the start if it is there, and written at the end; a seed file adds to it. Endpoints
+    of subscriptions may have certificates of the authorities in `trusted_ca_files` (PEM) too.
     """
 
     host: str = "127.0.0.1"
@@ -42,6 +43,7 @@ class Settings:
     state_dir: Path | None = None
     seed_file: Path | None = None
     state_file: Path | None = None
+    trusted_ca_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,12 @@ async def _close(runner: web.AppRunner) -> None:
 async def serve(settings: Settings) -> AsyncIterator[Addresses]:
     """Runs the simulator while the context is open; afterwards its ports are free and its own files gone.
 
-    Raises OSError if a port is taken, ValueError if the seed file or the state file is not usable.
+    Raises OSError if a port is taken or the file of an authority is not usable, ValueError if the seed file or the
+    state file is not.
     """
     world = World()
+    for authority in settings.trusted_ca_files:
+        world.sender.trust(authority)
     if settings.state_file is not None and settings.state_file.exists():
         state_file.load(world, settings.state_file)
     if settings.seed_file is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from simulator.control.ledger import Ledger
 from simulator.entra.apps import AppRegistration, ServicePrincipal
 from simulator.entra.groups import Groups
+from simulator.entra.keys import SigningKey
 from simulator.exchange.mailbox import Mailbox, MailboxKind
 from simulator.exchange.user import User
 from simulator.graph.budget import Budget
@@ -33,6 +34,7 @@ class Tenant:
     ledger: Ledger
     limits: Limits
     sender: InitVar[Sender]
+    signing_key: InitVar[SigningKey]
     domain: str | None = None
     registrations: dict[str, AppRegistration] = field(default_factory=dict)
     principals: dict[str, ServicePrincipal] = field(default_factory=dict)
@@ -49,10 +51,10 @@ class Tenant:
     _user_ids: dict[str, User] = field(default_factory=dict)
     _budgets: dict[tuple[str, str], Budget] = field(default_factory=dict)
 
-    def __post_init__(self, sender: Sender) -> None:
+    def __post_init__(self, sender: Sender, signing_key: SigningKey) -> None:
         """Opens the outbox; nothing is sent before there is a subscription."""
         self.outbox = Outbox(self)
-        self.courier = Courier(self, sender)
+        self.courier = Courier(self, sender, signing_key)
 
     def advance_clock(self, seconds: float) -> None:
         """Puts the clock forward; what is due by then is done."""

@@ -51,7 +51,8 @@ class World:
         if domain is not None and self._domains.get(domain.lower(), tenant) is not tenant:
             raise ValueError(f"The domain {domain} belongs to another tenant.")
         if tenant is None:
-            tenant = self.tenants[key] = Tenant(key, Ledger(self._sequence), self.limits, self.sender)
+            ledger = Ledger(self._sequence)
+            tenant = self.tenants[key] = Tenant(key, ledger, self.limits, self.sender, self.key)
         if tenant.domain is not None:
             del self._domains[tenant.domain]
         tenant.domain = domain.lower() if domain else None

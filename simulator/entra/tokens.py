@@ -23,10 +23,6 @@ _CHALLENGE_ANSWERED = "xms_sim_nbf"
 _KEPT_TOKENS_MAX = 4096
 
 
-def _sign(key: SigningKey, claims: dict[str, Any]) -> str:
-    return jwt.encode(claims, key.private, algorithm="RS256", headers={"kid": key.kid, "x5t": key.kid})
-
-
 def _common(tenant: Tenant, client_id: str, credential: str, claims: ClaimsRequest, lifetime_s: int) -> dict[str, Any]:
     now = int(tenant.now())
     written: dict[str, Any] = {
@@ -50,7 +46,7 @@ def issue_for_app(
     written |= {"aud": RESOURCE, "idtyp": "app", "oid": principal.object_id, "sub": principal.object_id}
     if principal.roles:
         written["roles"] = list(principal.roles)
-    return _sign(key, written)
+    return key.sign(written)
 
 
 def issue_for_user(
@@ -72,7 +68,7 @@ def issue_for_user(
         "unique_name": user.upn, "name": user.display_name, "scp": " ".join(sorted(scopes - SIGN_IN | {"openid"})),
         "amr": ["pwd", "mfa"] if second_factor else ["pwd"],
     }  # fmt: skip
-    return _sign(key, written)
+    return key.sign(written)
 
 
 def issue_id_token(
@@ -87,7 +83,7 @@ def issue_id_token(
     }  # fmt: skip
     if nonce is not None:
         written["nonce"] = nonce
-    return _sign(key, written)
+    return key.sign(written)
 
 
 def _pairwise(client_id: str, user: User) -> str:

@@ -73,6 +73,17 @@ async def test_an_unusable_seed_file_is_named_as_the_reason(tmp_path):
         assert process.stderr.read().startswith("simulator: tenant: ")
 
 
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_an_unusable_authority_ends_it_at_once(tmp_path, content):
+    authority = tmp_path / "ca.pem"
+    if content is not None:
+        authority.write_text(content)
+    with start("--trusted-ca-file", str(authority)) as process:
+        assert process.wait(10) == 2
+        assert process.stdout.read() == ""
+        assert process.stderr.read().startswith("simulator: ")
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"tenants": [{"id": "a", "users": [{}]}]}', b'{"tenants": [{}]}'])
 def test_a_seed_that_says_nothing_clear_is_refused(content):
     with pytest.raises(ValueError, match=r"\w"):
