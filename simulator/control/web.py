@@ -27,6 +27,7 @@ from simulator.control.messages import (
 from simulator.control.requests import ADMIN_PREFIX, Unknown, read_object, tenant_of, user_of, wanted
 from simulator.entra.apps import ServicePrincipal
 from simulator.exchange.event_input import read_changes
+from simulator.exchange.meetings import Meetings
 from simulator.exchange.user import User
 from simulator.graph.openapi import openapi_document
 from simulator.tenant import Tenant
@@ -204,21 +205,20 @@ class AdminHandler:
         tenant, user = self._user(request)
         changes = read_changes(await read_object(request))
         changes.pop("transactionId", None)
-        mailbox = user.mailbox
-        created = mailbox.create(mailbox.default_calendar, changes, b"", tenant.limits, tenant.now())
+        created = Meetings(tenant, user.mailbox).create(user.mailbox.default_calendar, changes)
         return json_response(office.stored_event(created.event), 201)
 
     async def user_edits(self, request: web.Request) -> web.Response:
         """The user changes an event in Outlook. The body names properties as Graph does."""
         tenant, user = self._user(request)
         event = user.mailbox.event(request.match_info["event"])
-        user.mailbox.change(event, read_changes(await read_object(request)), tenant.limits, tenant.now())
+        Meetings(tenant, user.mailbox).change(event, read_changes(await read_object(request)))
         return json_response(office.stored_event(event))
 
     async def user_deletes(self, request: web.Request) -> web.Response:
         """The user deletes an event in Outlook."""
         tenant, user = self._user(request)
-        user.mailbox.remove(user.mailbox.event(request.match_info["event"]), tenant.limits, tenant.now())
+        Meetings(tenant, user.mailbox).remove(user.mailbox.event(request.match_info["event"]))
         return web.Response(status=204)
 
     async def get_limits(self, _request: web.Request) -> web.Response:

@@ -33,19 +33,18 @@ def _event_answer(task: Task, status: int, event: Event, preferences: Preference
 
 
 def create_event(task: Task) -> Answer:
-    """POST .../events."""
+    """POST .../events; attendees are invited."""
     task.no_options()
     preferences = task.preferences()
     document = task.call.json()
     changes = read_changes(document)
     body_print = fingerprint(task.call.canonical_json()) if "transactionId" in changes else b""
-    tenant = task.tenant
-    created = task.mailbox.create(task.calendar(), changes, body_print, tenant.limits, tenant.now())
+    meetings = task.meetings()
+    created = meetings.create(task.calendar(), changes, body_print)
     event = created.event
     task.effect.event_id = event.id
-    if created.is_new:
-        task.effect.mutation = True
-        task.effect.invitations = len(event.wire["attendees"])
+    task.effect.mutation = created.is_new
+    task.effect.invitations = meetings.mails
     return _event_answer(task, 201, event, preferences, WITH_EXTENSIONS if "extensions" in changes else NO_QUERY)
 
 
@@ -57,30 +56,25 @@ def get_event(task: Task) -> Answer:
 
 
 def update_event(task: Task) -> Answer:
-    """PATCH .../events/{id}; attendees, old and new, are told of every change."""
+    """PATCH .../events/{id}; attendees, old and new, are told of every change of the organiser's."""
     task.no_options()
     preferences = task.preferences()
     event = task.event()
     changes = read_changes(task.call.json())
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
-    told = {person["emailAddress"]["address"] for person in event.wire["attendees"]}
-    is_organizer = event.wire["isOrganizer"]
-    tenant = task.tenant
-    task.mailbox.change(event, changes, tenant.limits, tenant.now())
-    told.update(person["emailAddress"]["address"] for person in event.wire["attendees"])
+    meetings = task.meetings()
+    meetings.change(event, changes)
     task.effect.mutation = True
-    task.effect.invitations = len(told) if is_organizer else 0
+    task.effect.invitations = meetings.mails
     return _event_answer(task, 200, event, preferences, NO_QUERY)
 
 
 def delete_event(task: Task) -> Answer:
-    """DELETE .../events/{id}; attendees get a cancellation."""
+    """DELETE .../events/{id}; if it is the organiser's, attendees get a cancellation."""
     task.no_options()
     event = task.event()
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
-    task.mailbox.remove(event, task.tenant.limits, task.tenant.now())
-    task.effect.mutation = True
-    task.effect.invitations = actions.attendees_told(event)
+    actions.remove(task, event)
     return Answer(204)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from simulator.errors import directory_not_found, item_not_found
 from simulator.exchange.event import Event
 from simulator.exchange.mailbox import Calendar, Mailbox
+from simulator.exchange.meetings import Meetings
 from simulator.exchange.user import User
 from simulator.graph.call import Answer, Call
 from simulator.graph.odata import options_of
@@ -21,7 +22,7 @@ JsonObject = dict[str, Any]
 
 @dataclass(slots=True)
 class Effect:
-    """What an operation did, for the ledger."""
+    """What an operation did, for the ledger. `invitations` are all mails the real service would send for it."""
 
     event_id: str | None = None
     mutation: bool = False
@@ -77,6 +78,10 @@ class Task:
         """What the caller was given on the calendar; None for its owner."""
         caller = self.call.identity.user
         return None if caller is None or caller is self.user else calendar.shares.role_of(caller.upn)
+
+    def meetings(self) -> Meetings:
+        """Writes to the mailbox of which others may have to hear."""
+        return Meetings(self.tenant, self.mailbox)
 
     def event(self) -> Event:
         """The event the path names, which must be in the calendar the path names. Raises GraphError (400, 404)."""
