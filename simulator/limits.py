@@ -1,6 +1,6 @@
 """The numbers of the service that can be set while it runs: what it allows, how slow it is, where it is unsure.
 
-Values only. Source of the defaults: Microsoft docs "throttling-limits", Outlook section.
+Values only. Source of the defaults: Microsoft docs "throttling-limits".
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,11 @@ from pydantic import ConfigDict
 class Limits:
     """What the service allows and how slow it is. Defaults are the documented limits and no latency.
 
+    `directory_*_units_max`: resource units of one application in one tenant's directory, by the tenant's size; null
+    lifts the limit. `application_max_requests` is of one application over all tenants, in real time; null lifts it, and
+    the number that holds is that of the tenant called.
+    `identical_token_requests_max`: so many token requests that are the same within `identical_token_window_s` are no
+    loop yet; null never looks for loops. 15 is the documented number, for which a client has to cache its tokens.
     `retry_after_grace_ms`: a call that was on the wire when its mailbox's 429 was written is not disobedience.
     `subject_max_chars`: the real limit is unconfirmed; None allows any length.
     `transaction_ids_outlive_events`: whether a deleted event's transactionId stays used is unconfirmed.
@@ -37,6 +42,14 @@ class Limits:
     window_s: float = 600.0
     upload_max_bytes: int = 150 * 1024 * 1024
     upload_window_s: float = 300.0
+    directory_small_units_max: int | None = 3_500
+    directory_medium_units_max: int | None = 5_000
+    directory_large_units_max: int | None = 8_000
+    directory_window_s: float = 10.0
+    application_max_requests: int | None = 130_000
+    application_window_s: float = 10.0
+    identical_token_requests_max: int | None = None
+    identical_token_window_s: float = 300.0
     retry_after_grace_ms: float = 100.0
     latency_ms: float = 0.0
     latency_jitter_ms: float = 0.0
@@ -71,7 +84,10 @@ class Limits:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 return f"{name} must be at least 1."
-        for name in ("window_s", "upload_window_s", "validation_timeout_ms", "notification_timeout_ms"):
+        for name in (
+            "window_s", "upload_window_s", "directory_window_s", "application_window_s", "identical_token_window_s",
+            "validation_timeout_ms", "notification_timeout_ms",
+        ):  # fmt: skip
             if not getattr(self, name) > 0:
                 return f"{name} must be more than 0."
         for name in (
@@ -90,7 +106,9 @@ class Limits:
                 return f"{name} cannot be negative."
         for name in (
             "subject_max_chars", "token_lifetime_s", "long_token_lifetime_s", "refresh_token_uses_max",
-            "sign_in_frequency_s", "subscription_authorization_s",
+            "sign_in_frequency_s", "subscription_authorization_s", "directory_small_units_max",
+            "directory_medium_units_max", "directory_large_units_max", "application_max_requests",
+            "identical_token_requests_max",
         ):  # fmt: skip
             if (number := getattr(self, name)) is not None and number < 1:
                 return f"{name} must be at least 1, or null."

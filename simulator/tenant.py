@@ -11,9 +11,11 @@ from simulator.control.ledger import Ledger
 from simulator.entra.apps import AppRegistration, ServicePrincipal
 from simulator.entra.groups import Groups
 from simulator.entra.keys import SigningKey
+from simulator.entra.loops import LoopWatch
 from simulator.exchange.mailbox import Mailbox, MailboxKind
 from simulator.exchange.user import User
 from simulator.graph.budget import Budget
+from simulator.graph.directory_budget import DirectoryBudget
 from simulator.limits import Limits
 from simulator.notifications.courier import Courier
 from simulator.notifications.outbox import Outbox
@@ -48,8 +50,10 @@ class Tenant:
     violations: Counter[str] = field(default_factory=Counter)
     outbox: Outbox = field(init=False)
     courier: Courier = field(init=False)
+    token_loops: LoopWatch = field(default_factory=LoopWatch)
     _user_ids: dict[str, User] = field(default_factory=dict)
     _budgets: dict[tuple[str, str], Budget] = field(default_factory=dict)
+    _directory_budgets: dict[str, DirectoryBudget] = field(default_factory=dict)
 
     def __post_init__(self, sender: Sender, signing_key: SigningKey) -> None:
         """Opens the outbox; nothing is sent before there is a subscription."""
@@ -110,6 +114,13 @@ class Tenant:
         found = self._budgets.get(key)
         if found is None:
             found = self._budgets[key] = Budget()
+        return found
+
+    def directory_budget(self, client_id: str) -> DirectoryBudget:
+        """What this application may ask of this tenant's directory."""
+        found = self._directory_budgets.get(client_id)
+        if found is None:
+            found = self._directory_budgets[client_id] = DirectoryBudget()
         return found
 
     def max_in_flight(self) -> dict[str, int]:

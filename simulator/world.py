@@ -10,6 +10,7 @@ from simulator.control.ledger import Ledger
 from simulator.entra.apps import AppRegistration
 from simulator.entra.grants import Grants
 from simulator.entra.keys import SigningKey
+from simulator.graph.application_budget import ApplicationBudgets
 from simulator.limits import Limits
 from simulator.notifications.sender import Sender
 from simulator.tenant import Tenant
@@ -27,6 +28,7 @@ class World:
     faults: FaultRules = field(default_factory=FaultRules)
     grants: Grants = field(default_factory=Grants)
     sender: Sender = field(default_factory=Sender)
+    applications: ApplicationBudgets = field(default_factory=ApplicationBudgets)
     chance: random.Random = field(default_factory=lambda: random.Random(CHANCE_SEED))  # noqa: S311 - repeatable
     _sequence: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _domains: dict[str, Tenant] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class World:
         self._domains.clear()
         self.faults.rules.clear()
         self.grants.clear()
+        self.applications.tallies.clear()
         self.limits = Limits()
         self.chance.seed(CHANCE_SEED)
 

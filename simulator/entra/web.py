@@ -4,14 +4,13 @@ Source: Microsoft docs "v2-protocols-oidc".
 """
 
 import asyncio
-import re
 import uuid
-from typing import Any
 
 from aiohttp import web
 
 from simulator.control.faults import Fault, Target
 from simulator.entra.authorization import ANY_TENANT
+from simulator.entra.injected import injected
 from simulator.entra.refusals import Refused, unknown_tenant
 from simulator.entra.token_service import TokenRequest, redeem
 from simulator.tenant import Tenant
@@ -19,7 +18,6 @@ from simulator.wire import drop_connection, form_fields, header_text, json_respo
 from simulator.world import World
 
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
-_CODE_IN_TEXT = re.compile(r"AADSTS(\d+)")
 
 
 class LoginHandler:
@@ -48,7 +46,8 @@ class LoginHandler:
     @staticmethod
     def _refuse(request: web.Request, refused: Refused) -> web.Response:
         correlation_id = header_text(request, "client-request-id") or str(uuid.uuid4())
-        return json_response(refused.body(correlation_id), refused.status, _NO_STORE)
+        waiting = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
+        return json_response(refused.body(correlation_id), refused.status, {**_NO_STORE, **waiting})
 
     async def discovery(self, request: web.Request) -> web.Response:
         """The OpenID Connect discovery document."""
@@ -101,6 +100,10 @@ class LoginHandler:
                 await asyncio.sleep(fault.delay_ms / 1000)
             if fault is not None and fault.answers:
                 return self._faulty(request, fault)
+            if (looping := counted.token_loops.refusal(form, counted.now(), counted.limits)) is not None:
+                counted.counts["token_refusals"] += 1
+                counted.violations["token_loop"] += 1
+                return self._refuse(request, looping)
         origin = f"{request.scheme}://{request.host}"
         names = {request.match_info["tenant"]} | ({tenant.id, tenant.domain or tenant.id} if tenant else set())
         audiences = [f"{origin}/{name}/oauth2/v2.0/token" for name in names]
@@ -120,15 +123,13 @@ class LoginHandler:
         held = grants.codes.get(form.get("code", "")) or grants.refresh_tokens.get(form.get("refresh_token", ""))
         return None if held is None else self._world.tenants.get(held.tenant_id)
 
-    @staticmethod
-    def _faulty(request: web.Request, fault: Fault) -> web.Response:
+    def _faulty(self, request: web.Request, fault: Fault) -> web.Response:
         if fault.drop:
             return drop_connection(request)
         headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
         status = fault.status or 503
         if fault.empty_body:
             return web.Response(status=status, headers=headers)
-        body: dict[str, Any] = {"error": fault.code, "error_description": fault.message}
-        if codes := _CODE_IN_TEXT.findall(fault.message):
-            body["error_codes"] = [int(code) for code in codes]
-        return json_response(body, status, headers)
+        if (refused := injected(fault)) is not None:
+            return self._refuse(request, refused)
+        return json_response({"error": fault.code, "error_description": fault.message}, status, headers)

@@ -22,20 +22,11 @@ class Excess:
 
 
 @dataclass(slots=True)
-class Budget:
-    """What one application may do to one mailbox, and what it has done. Times are seconds of one clock.
+class Told:
+    """Who was told to stay away for a time, and from when on a call is disobedience."""
 
-    A refused call counts against the window like any other, but holds no place among the concurrent ones.
-    """
-
-    in_flight: int = 0
-    in_flight_seen_max: int = 0
     _retry_from: float = -math.inf
     _retry_until: float = -math.inf
-    # Only the newest `window_max_requests` times and one more can decide whether the window is full.
-    _calls: deque[float] = field(default_factory=deque)
-    _uploads: deque[tuple[float, int]] = field(default_factory=deque)
-    _uploaded_bytes: int = 0
 
     def inside_retry_after(self, now: float) -> bool:
         """True if we had asked the application to stay away until later."""
@@ -46,6 +37,21 @@ class Budget:
         if now >= self._retry_until:
             self._retry_from = now + grace_s
         self._retry_until = max(self._retry_until, now + retry_after_s)
+
+
+@dataclass(slots=True)
+class Budget(Told):
+    """What one application may do to one mailbox, and what it has done. Times are seconds of one clock.
+
+    A refused call counts against the window like any other, but holds no place among the concurrent ones.
+    """
+
+    in_flight: int = 0
+    in_flight_seen_max: int = 0
+    # Only the newest `window_max_requests` times and one more can decide whether the window is full.
+    _calls: deque[float] = field(default_factory=deque)
+    _uploads: deque[tuple[float, int]] = field(default_factory=deque)
+    _uploaded_bytes: int = 0
 
     def enter(self, now: float, upload_bytes: int, limits: Limits) -> Excess | None:
         """Counts a call that begins now. If it is not refused, `leave` must follow."""

@@ -1,13 +1,18 @@
 """The way of every Graph call, alone or in a batch: route, limits, latency, faults, permission, operation, ledger."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 from simulator.control.faults import Fault, Target
 from simulator.control.ledger import Entry
 from simulator.errors import GraphError, throttled
 from simulator.exchange.user import User
+from simulator.graph.application_budget import application_throttled
+from simulator.graph.budget import Told
 from simulator.graph.call import Answer, Call
+from simulator.graph.directory_budget import directory_throttled
+from simulator.graph.directory_units import directory_units
 from simulator.graph.permission import permit
 from simulator.graph.routes import Route, find_route
 from simulator.graph.task import Effect, Task
@@ -33,17 +38,47 @@ class Gateway:
 
     async def perform(self, call: Call) -> Answer:
         """The answer to an authenticated call. Never raises."""
+        identity = call.identity
+        # An address that leads nowhere is a request too.
+        wait_s = self.world.applications.count(time.monotonic(), identity.client_id, identity.tenant.limits)
         try:
-            route = find_route(call.method, call.path, call.identity.me)
+            route = find_route(call.method, call.path, identity.me)
         except GraphError as error:
             return self._refusal(call, error)
-        user = call.identity.tenant.user(route.user)
-        if user is None or route.operation.directory:
+        user = identity.tenant.user(route.user)
+        if wait_s is not None:
+            outcome = self._throttle(call, application_throttled(identity.client_id, wait_s), "over_application")
+        elif route.operation.directory:
+            outcome = await self._run_within_directory_limit(call, route, user)
+        elif user is None:
             outcome = await self._run(call, route, user)
         else:
             outcome = await self._run_within_limits(call, route, user)
         self._record(call, route, user, outcome)
         return outcome.answer
+
+    async def _run_within_directory_limit(self, call: Call, route: Route, user: User | None) -> Outcome:
+        tenant, client_id = call.identity.tenant, call.identity.client_id
+        budget = tenant.directory_budget(client_id)
+        now = tenant.now()
+        if budget.inside_retry_after(now):
+            tenant.violations["inside_retry_after"] += 1
+        units = directory_units(route.operation, call.query)
+        spent = budget.spend(now, units, tenant.limits, len(tenant.users))
+        if spent.retry_after_s is None:
+            outcome = await self._run(call, route, user)
+        else:
+            error = directory_throttled(client_id, tenant.id, spent.retry_after_s)
+            outcome = self._throttle(call, error, "over_directory")
+        outcome.answer.headers.update(spent.headers())
+        return outcome
+
+    def _throttle(self, call: Call, error: GraphError, violation: str) -> Outcome:
+        """The 429 of one of the service's own limits, counted."""
+        tenant = call.identity.tenant
+        tenant.violations[violation] += 1
+        tenant.counts["refusals"] += 1
+        return Outcome(self._refusal(call, error), Effect(), error.code)
 
     async def _run_within_limits(self, call: Call, route: Route, user: User) -> Outcome:
         tenant = call.identity.tenant
@@ -54,10 +89,9 @@ class Gateway:
         in_flight = budget.in_flight + 1
         excess = budget.enter(now, call.upload_bytes if route.operation.writes else 0, tenant.limits)
         if excess is not None:
-            tenant.violations[excess.violation] += 1
-            tenant.counts["refusals"] += 1
-            error = throttled(excess.limit, excess.retry_after_s)
-            return Outcome(self._refusal(call, error), Effect(), error.code, in_flight)
+            outcome = self._throttle(call, throttled(excess.limit, excess.retry_after_s), excess.violation)
+            outcome.in_flight = in_flight
+            return outcome
         try:
             outcome = await self._run(call, route, user)
         finally:
@@ -151,12 +185,20 @@ def fault_answer(fault: Fault, request_id: str, client_request_id: str) -> Answe
 
 
 def note_retry_after(call: Call, answer: Answer) -> None:
-    """Remembers the Retry-After of an answer that goes out now, so that calls made too early are counted."""
+    """Remembers the Retry-After of an answer that goes out now, so that calls made too early are counted.
+
+    It holds for what the call was about, the mailbox or the tenant's directory: the caller cannot know of more.
+    """
     retry_after = answer.headers.get("Retry-After")
     if retry_after is None or answer.drop:
         return
-    tenant = call.identity.tenant
-    user = tenant.user(find_route(call.method, call.path, call.identity.me).user)
-    if user is not None:
-        budget = tenant.budget(call.identity.client_id, user)
-        budget.told_to_wait(tenant.now(), int(retry_after), tenant.limits.retry_after_grace_ms / 1000)
+    tenant, client_id = call.identity.tenant, call.identity.client_id
+    route = find_route(call.method, call.path, call.identity.me)
+    user = tenant.user(route.user)
+    told: Told | None = None
+    if route.operation.directory:
+        told = tenant.directory_budget(client_id)
+    elif user is not None:
+        told = tenant.budget(client_id, user)
+    if told is not None:
+        told.told_to_wait(tenant.now(), int(retry_after), tenant.limits.retry_after_grace_ms / 1000)

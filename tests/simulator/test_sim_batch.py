@@ -1,5 +1,7 @@
 """$batch: the envelope, the order of items, four at a time, answers per item."""
 
+import asyncio
+
 import pytest
 
 
@@ -95,6 +97,24 @@ async def test_a_serial_batch_runs_one_item_at_a_time(lab):
     chain = [lab.creating(str(n), dependsOn=[str(n - 1)] if n else []) for n in range(4)]
     await lab.batch(*chain)
     assert (await lab.admin.stats(lab.tenant_id)).max_in_flight == {lab.user: 1}
+
+
+async def test_two_parallel_batches_to_one_mailbox_are_too_many_at_once(lab):
+    await lab.admin.set_limits(lab.tenant_id, latency_ms=300)
+    batches = await asyncio.gather(*(lab.batch(*(lab.creating(str(n)) for n in range(4))) for _ in range(2)))
+    refused = [answer for answers in batches for answer in answers.values() if answer["status"] == 429]
+    assert len(refused) == 4
+    assert {answer["body"]["error"]["code"] for answer in refused} == {"ApplicationThrottled"}
+    assert (await lab.admin.stats(lab.tenant_id)).violations["over_concurrency"] == 4
+
+
+async def test_four_serial_batches_to_one_mailbox_are_not(lab):
+    await lab.admin.set_limits(lab.tenant_id, latency_ms=20)
+    chain = [lab.creating(str(n), dependsOn=[str(n - 1)] if n else []) for n in range(4)]
+    batches = await asyncio.gather(*(lab.batch(*chain) for _ in range(4)))
+    assert {answer["status"] for answers in batches for answer in answers.values()} == {201}
+    stats = await lab.admin.stats(lab.tenant_id)
+    assert (stats.violations, stats.max_in_flight[lab.user] <= 4) == ({}, True)
 
 
 async def test_items_are_throttled_one_by_one_with_their_own_retry_after(lab):

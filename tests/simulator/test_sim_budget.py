@@ -58,3 +58,28 @@ def test_a_retry_after_has_a_beginning_and_an_end():
     assert [budget.inside_retry_after(at) for at in (100.4, 100.5, 109.9, 110.0)] == [False, True, True, False]
     budget.told_to_wait(105.0, 10, 0.5)
     assert [budget.inside_retry_after(at) for at in (105.1, 114.9, 115.0)] == [True, True, False]
+
+
+def test_the_documented_number_of_calls_in_ten_minutes():
+    budget, limits = Budget(), Limits()
+    for call in range(10_000):
+        assert budget.enter(call * 0.06, 0, limits) is None
+        budget.leave()
+    excess = budget.enter(599.99, 0, limits)
+    assert excess is not None
+    assert (excess.limit, excess.retry_after_s) == ("MailboxRequests", 1)
+
+
+def test_the_documented_upload_in_five_minutes():
+    budget, limits, four_mb = Budget(), Limits(), 4 * 1024 * 1024
+    for upload in range(37):
+        assert budget.enter(upload * 8.0, four_mb, limits) is None
+        budget.leave()
+    assert budget.enter(299.0, four_mb // 2, limits) is None
+    budget.leave()
+    excess = budget.enter(299.5, 1, limits)
+    assert excess is not None
+    assert (excess.limit, excess.retry_after_s) == ("MailboxUpload", 1)
+    assert budget.enter(299.6, 0, limits) is None
+    budget.leave()
+    assert budget.enter(300.0, four_mb - 1, limits) is None

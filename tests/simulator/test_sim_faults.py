@@ -34,17 +34,58 @@ async def test_the_retry_after_of_a_fault_must_be_obeyed_too(lab):
     assert (await lab.admin.stats(lab.tenant_id)).violations == {"inside_retry_after": 1}
 
 
-async def test_a_fault_can_strike_after_the_write_was_applied(lab, make_event):
+@pytest.mark.parametrize("status", [503, 504])
+async def test_a_fault_can_strike_after_the_write_was_applied(lab, make_event, status):
     await lab.admin.add_fault(
-        Fault(tenant=lab.tenant_id, method="post", status=504, empty_body=True, after_apply=True, times=1)
+        Fault(tenant=lab.tenant_id, method="post", status=status, empty_body=True, after_apply=True, times=1)
     )
     reply = await lab.graph("POST", lab.events_path, make_event(transactionId="t"))
-    assert (reply.status, reply.body) == (504, None)
+    assert (reply.status, reply.body) == (status, None)
     assert reply.headers["Content-Type"] == "text/plain"
     assert len(await lab.admin.events(lab.tenant_id, lab.user)) == 1
     assert (await lab.admin.ledger(lab.tenant_id)).value[0].mutation
     retried = await lab.create(make_event(transactionId="t"))
     assert (await lab.admin.events(lab.tenant_id, lab.user))[0].id == retried["id"]
+
+
+async def test_a_patch_that_is_answered_503_mails_the_attendees_every_time(lab, make_event):
+    ben = {"emailAddress": {"address": "ben@fabrikam.example"}, "type": "required"}
+    path = lab.event_path((await lab.create(make_event(attendees=[ben])))["id"])
+    before = (await lab.admin.stats(lab.tenant_id)).invitations
+    fault = Fault(tenant=lab.tenant_id, operation="update", status=503, empty_body=True, after_apply=True, times=3)
+    await lab.admin.add_fault(fault)
+    replies = [await lab.graph("PATCH", path, {"subject": "Moved"}) for _ in range(3)]
+    assert [(reply.status, reply.body) for reply in replies] == [(503, None)] * 3
+    assert (await lab.graph("GET", path)).body["subject"] == "Moved"
+    assert (await lab.admin.stats(lab.tenant_id)).invitations == before + 3
+
+
+async def test_an_empty_503_can_leave_everything_as_it_was(lab, make_event):
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, status=503, empty_body=True, times=1))
+    reply = await lab.graph("POST", lab.events_path, make_event())
+    assert (reply.status, reply.body, reply.headers["Content-Type"]) == (503, None, "text/plain")
+    assert await lab.admin.events(lab.tenant_id, lab.user) == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+async def test_a_conflict_can_come_of_nothing(lab, method):
+    created = await lab.create()
+    path, changes = lab.event_path(created["id"]), {"subject": "Other"} if method == "PATCH" else None
+    fault = Fault(tenant=lab.tenant_id, method=method, status=412, code="ErrorIrresolvableConflict", times=1)
+    await lab.admin.add_fault(fault)
+    reply = await lab.graph(method, path, changes)
+    assert (reply.status, reply.code) == (412, "ErrorIrresolvableConflict")
+    assert (await lab.admin.events(lab.tenant_id, lab.user))[0].etag == created["@odata.etag"]
+    assert (await lab.graph(method, path, changes)).status == 200
+
+
+async def test_a_mailbox_can_alternate_between_two_errors(lab):
+    await lab.admin.put_user(lab.tenant_id, lab.user, mailbox="unlicensed")
+    fault = Fault(tenant=lab.tenant_id, status=404, code="ResourceNotFound", probability=0.5, seed=3)
+    await lab.admin.add_fault(fault)
+    replies = [await lab.graph("GET", lab.events_path) for _ in range(20)]
+    assert {reply.status for reply in replies} == {404}
+    assert {reply.code for reply in replies} == {"ResourceNotFound", "MailboxNotEnabledForRESTAPI"}
 
 
 @pytest.mark.parametrize("applied", [False, True])
@@ -132,6 +173,17 @@ async def test_the_token_endpoint_can_fail_too(lab):
     )
     reply = await lab.token_reply()
     assert (reply.status, reply.body["error"], reply.headers["Retry-After"]) == (503, "temporarily_unavailable", "2")
+    assert (await lab.token_reply()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "invalid_request"), (401, "invalid_client"), (429, "temporarily_unavailable"), (503, "server_error")],
+)
+async def test_the_token_endpoint_fails_with_any_status(lab, status, code):
+    await lab.admin.add_fault(Fault(tenant=lab.tenant_id, operation="token", status=status, code=code, times=1))
+    reply = await lab.token_reply()
+    assert (reply.status, reply.body["error"]) == (status, code)
     assert (await lab.token_reply()).status == 200
 
 
