@@ -90,9 +90,15 @@ NO_QUERY = Query()
 WITH_EXTENSIONS = Query(expand_extensions=frozenset())
 
 
-def read_top(raw: str) -> int:
-    """The most items that a list of few, which has one page, is to show. Raises GraphError (400)."""
-    return _number(options_of(raw, frozenset({"$top"})), "$top", PAGE_MAX_EVENTS, 1, PAGE_MAX_EVENTS)
+def read_few_query(raw: str, allowed: frozenset[str], type_name: str, properties: frozenset[str]) -> Query:
+    """The options on things of which there are few; without `$top` they are one page. Raises GraphError (400)."""
+    options = options_of(raw, allowed)
+    return Query(
+        top=_number(options, "$top", PAGE_MAX_EVENTS, 1, PAGE_MAX_EVENTS),
+        skip=_number(options, "$skip", 0, 0, None),
+        count=_flag(options, "$count"),
+        select=_select(options["$select"], type_name, properties) if "$select" in options else None,
+    )
 
 
 def options_of(query: str, allowed: frozenset[str]) -> dict[str, str]:
@@ -123,7 +129,7 @@ def read_query(raw: str, allowed: frozenset[str]) -> Query:
         skip=_number(options, "$skip", 0, 0, None),
         count=_flag(options, "$count"),
         order_by=_order(options["$orderby"]) if "$orderby" in options else (),
-        select=_select(options["$select"]) if "$select" in options else None,
+        select=_select(options["$select"], "microsoft.graph.event", KNOWN_PROPERTIES) if "$select" in options else None,
         expand=tuple(expansion.properties),
         expand_exceptions=expansion.exceptions,
         expand_extensions=expansion.extensions,
@@ -154,11 +160,11 @@ def _flag(options: dict[str, str], name: str) -> bool:
     return text == "true"
 
 
-def _select(text: str) -> frozenset[str]:
+def _select(text: str, type_name: str, properties: frozenset[str]) -> frozenset[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in KNOWN_PROPERTIES:
-            raise unparsable_uri(f"Could not find a property named '{name}' on type 'microsoft.graph.event'.")
+        if name not in properties:
+            raise unparsable_uri(f"Could not find a property named '{name}' on type '{type_name}'.")
     return frozenset(names)
 
 
