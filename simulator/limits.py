@@ -11,7 +11,10 @@ from pydantic import ConfigDict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the service allows and how slow it is. Defaults are the documented limits and no latency.
+    """What the service allows and how slow it is. Defaults are the documented limits.
+
+    `latency_ms` and `latency_jitter_ms`: how long a call lasts, and by how much more or less. Calls that last no time
+    are hardly ever seen to be made at once, so a ledger without violations proves little at 0.
 
     `directory_*_units_max`: resource units of one application in one tenant's directory, by the tenant's size; null
     lifts the limit. `application_max_requests` is of one application over all tenants, in real time; null lifts it, and
@@ -51,7 +54,7 @@ class Limits:
     identical_token_requests_max: int | None = None
     identical_token_window_s: float = 300.0
     retry_after_grace_ms: float = 100.0
-    latency_ms: float = 0.0
+    latency_ms: float = 2.0
     latency_jitter_ms: float = 0.0
     subject_max_chars: int | None = 255
     attendees_max: int = 500
