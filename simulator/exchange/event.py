@@ -33,7 +33,8 @@ _DEFAULTS: JsonObject = {
     "body": {"contentType": "html", "content": ""}, "start": {}, "end": {}, "location": NO_LOCATION,
     "locations": [], "organizer": {},
 }  # fmt: skip
-
+# An occurrence has it beside the others.
+_MASKABLE = frozenset(_DEFAULTS) | {"originalStart"}
 
 # Most events have none and share this one; an event's extensions are replaced, never changed in place.
 NO_EXTENSIONS: dict[str, JsonObject] = {}
@@ -81,6 +82,11 @@ class Event:
     def laid_over(self, changes: JsonObject) -> "Composition":
         """This event with changes that were checked before."""
         return compose(changes, self, subject_max_chars=None, attendees_max=None, online_meetings=True)
+
+
+def without_content(wire: JsonObject, kept: frozenset[str]) -> JsonObject:
+    """A representation in which everything but what is kept is as if nobody had ever set it."""
+    return {name: value if name in kept else _DEFAULTS[name] for name, value in wire.items() if name in _MASKABLE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def list_calendars(task: Task) -> Answer:
     """GET .../calendars, also of the one group. Mailboxes have few, so there is one page unless `$top` cuts it."""
     if task.target and task.target != task.mailbox.calendar_group_id:
         raise item_not_found()
-    calendars = [_shown(task, calendar) for calendar in task.mailbox.calendars.values()]
+    calendars = [_shown(task, calendar) for calendar in task.mailbox.calendars.values() if task.may_see(calendar.id)]
     return list_answer(task, "calendars", _TYPE, calendars)
 
 

@@ -52,6 +52,8 @@ def get_extension(task: Task) -> Answer:
     """GET .../extensions/{id}."""
     task.no_options()
     event, name = _held(task)
+    if name not in task.seen(event).extensions:
+        raise item_not_found()
     return _answer(task, 200, event, name)
 
 

@@ -13,7 +13,7 @@ from simulator.exchange.mailbox import fingerprint
 from simulator.graph import actions, calendars, extensions, membership, outlook, sharing
 from simulator.graph.call import Answer
 from simulator.graph.delta import events_delta, view_delta
-from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, WITH_EXTENSIONS, Query, options_of, read_query
+from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, WITH_EXTENSIONS, Query, options_of
 from simulator.graph.pages import page_answer
 from simulator.graph.prefer import Preferences
 from simulator.graph.representation import show_event
@@ -25,7 +25,10 @@ from simulator.graph.views import list_instances, list_view
 
 
 def _event_answer(task: Task, status: int, event: Event, preferences: Preferences, query: Query) -> Answer:
-    body = {"@odata.context": task.context("calendar/events/$entity"), **show_event(event, preferences, query)}
+    body = {
+        "@odata.context": task.context("calendar/events/$entity"),
+        **show_event(event, preferences, query, task.rights_on(event)),
+    }
     headers = {"ETag": event.etag}
     if preferences.applied:
         headers["Preference-Applied"] = preferences.applied
@@ -51,7 +54,7 @@ def create_event(task: Task) -> Answer:
 def get_event(task: Task) -> Answer:
     """GET .../events/{id}."""
     preferences = task.preferences()
-    query = read_query(task.call.query, ITEM_OPTIONS)
+    query = task.query(ITEM_OPTIONS)
     return _event_answer(task, 200, task.event(), preferences, query)
 
 
@@ -81,16 +84,16 @@ def delete_event(task: Task) -> Answer:
 def list_events(task: Task) -> Answer:
     """GET .../events: single instances and series masters, a page at a time."""
     preferences = task.preferences()
-    query = read_query(task.call.query, LIST_OPTIONS)
-    calendar_id = task.calendar().id if task.in_calendar else None
-    events = select_events(task.mailbox, calendar_id, query)
+    query = task.query(LIST_OPTIONS)
+    listed = [task.calendar().id] if task.in_calendar else filter(task.may_see, task.mailbox.calendars)
+    events = select_events(task.mailbox, frozenset(listed), query, task.seen)
     return page_answer(
         task.call,
         task.context("events"),
         events,
         query,
         preferences,
-        lambda event: show_event(event, preferences, query),
+        lambda event: show_event(event, preferences, query, task.rights_on(event)),
     )
 
 
@@ -119,7 +122,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     **SUBSCRIPTION_OPERATIONS,
     "user": {"GET": Operation("get_user", get_user, directory=True)},
     "events": {
-        "GET": Operation("list", list_events),
+        "GET": Operation("list", list_events, spanning=True),
         "POST": Operation("create", create_event, writes=True),
     },
     "event": {
@@ -129,7 +132,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "extensions": {"POST": Operation("create_extension", extensions.create_extension, writes=True)},
     "extension": {
-        "GET": Operation("get_extension", extensions.get_extension),
+        "GET": Operation("get_extension", extensions.get_extension, full=True),
         "PATCH": Operation("update_extension", extensions.update_extension, writes=True),
         "DELETE": Operation("delete_extension", extensions.delete_extension, writes=True),
     },
@@ -142,23 +145,23 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "snooze_reminder": {"POST": Operation("snooze_reminder", actions.snooze_reminder, writes=True)},
     "permanent_delete": {"POST": Operation("permanent_delete", actions.permanently_delete, writes=True)},
     "view_delta": {"GET": Operation("delta", view_delta)},
-    "events_delta": {"GET": Operation("delta", events_delta)},
+    "events_delta": {"GET": Operation("delta", events_delta, spanning=True)},
     "view": {"GET": Operation("list_view", list_view)},
     "instances": {"GET": Operation("instances", list_instances)},
     "calendars": {
-        "GET": Operation("list_calendars", calendars.list_calendars),
-        "POST": Operation("create_calendar", calendars.create_calendar, writes=True),
+        "GET": Operation("list_calendars", calendars.list_calendars, spanning=True),
+        "POST": Operation("create_calendar", calendars.create_calendar, writes=True, of_owner=True),
     },
     "default_calendar": {
         "GET": Operation("get_calendar", calendars.get_calendar),
-        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True),
+        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True, of_owner=True),
     },
     "calendar": {
         "GET": Operation("get_calendar", calendars.get_calendar),
-        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True),
-        "DELETE": Operation("delete_calendar", calendars.delete_calendar, writes=True),
+        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True, of_owner=True),
+        "DELETE": Operation("delete_calendar", calendars.delete_calendar, writes=True, of_owner=True),
     },
-    "calendar_groups": {"GET": Operation("list_calendar_groups", calendars.list_calendar_groups)},
+    "calendar_groups": {"GET": Operation("list_calendar_groups", calendars.list_calendar_groups, spanning=True)},
     "permissions": {
         "GET": Operation("list_permissions", sharing.list_permissions),
         "POST": Operation("create_permission", sharing.create_permission, writes=True),
