@@ -3,10 +3,15 @@
 Values only. Source of the defaults: Microsoft docs "throttling-limits".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from pydantic import ConfigDict
+
+MILLISECONDS_MAX = 3_600_000
+SECONDS_MAX = 10 * 366 * 86_400
+BYTES_MAX = 10**12
+NUMBER_MAX = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,4 +120,17 @@ class Limits:
         ):  # fmt: skip
             if (number := getattr(self, name)) is not None and number < 1:
                 return f"{name} must be at least 1, or null."
+        for field in fields(self):
+            number, number_max = getattr(self, field.name), _max_of(field.name)
+            if number is not None and number > number_max:
+                return f"{field.name} must be at most {number_max}."
         return None
+
+
+def _max_of(name: str) -> int:
+    """Far above anything real, and low enough that nothing overflows or waits for ever: by the unit in the name."""
+    if name.endswith("_ms"):
+        return MILLISECONDS_MAX
+    if name.endswith("_s"):
+        return SECONDS_MAX
+    return BYTES_MAX if name.endswith("_bytes") else NUMBER_MAX

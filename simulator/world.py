@@ -32,6 +32,11 @@ class World:
     chance: random.Random = field(default_factory=lambda: random.Random(CHANCE_SEED))  # noqa: S311 - repeatable
     _sequence: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _domains: dict[str, Tenant] = field(default_factory=dict)
+    strangers: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Opens the ledger of requests of which no tenant can be told."""
+        self.strangers = Ledger(self._sequence)
 
     def tenant(self, name: str) -> Tenant | None:
         """By tenant id or domain name, in any case."""
@@ -90,8 +95,20 @@ class World:
         self.faults.rules.clear()
         self.grants.clear()
         self.applications.tallies.clear()
+        self.strangers = Ledger(self._sequence)
         self.limits = Limits()
         self.chance.seed(CHANCE_SEED)
+
+    def beside(self) -> "World":
+        """An empty world with the same key, sender and numbers, to be filled before `become` takes what is in it."""
+        return World(key=self.key, sender=self.sender, _sequence=self._sequence)
+
+    def become(self, other: "World") -> None:
+        """Forgets everything and takes the tenants and limits of another world, which is of no use afterwards."""
+        self.forget_all()
+        self.limits = other.limits
+        self.tenants.update(other.tenants)
+        self._domains.update(other._domains)  # noqa: SLF001 - another of the same kind
 
     def stop(self) -> None:
         """Ends what runs in the background."""

@@ -14,7 +14,7 @@ from simulator.entra.accounts import SignIn
 from simulator.entra.claims import ClaimsRequest
 from simulator.entra.keys import SigningKey
 from simulator.entra.permissions import RESOURCE, RESOURCE_ID, SIGN_IN
-from simulator.errors import insufficient_claims, invalid_token
+from simulator.errors import GraphError, insufficient_claims, invalid_token
 from simulator.exchange.user import User
 from simulator.tenant import Tenant
 
@@ -27,7 +27,7 @@ def _common(tenant: Tenant, client_id: str, credential: str, claims: ClaimsReque
     now = int(tenant.now())
     written: dict[str, Any] = {
         "iss": f"https://sts.windows.net/{tenant.id}/", "iat": now, "nbf": now, "exp": now + lifetime_s,
-        "aio": "simulated", "appid": client_id, "appidacr": credential,
+        "aio": tenant.incarnation, "appid": client_id, "appidacr": credential,
         "idp": f"https://sts.windows.net/{tenant.id}/", "tid": tenant.id, "uti": uuid.uuid4().hex, "ver": "1.0",
     }  # fmt: skip
     if claims.handles_challenges:
@@ -135,6 +135,10 @@ class TokenReader:
         tenant = tenants.get(claims["tid"])
         if tenant is None:
             raise invalid_token("Access token validation failure. Invalid tenant.")
+        if claims["aio"] != tenant.incarnation:
+            raise invalid_token(
+                "Access token validation failure. The token was issued for another state of the tenant."
+            )
         now = tenant.now()
         if now >= claims["exp"]:
             raise invalid_token("Lifetime validation failed, the token is expired.")
@@ -151,6 +155,14 @@ class TokenReader:
             return Identity(tenant, claims["appid"], frozenset(claims.get("roles", ())))
         return Identity(tenant, claims["appid"], user=user, scopes=frozenset(claims["scp"].split()))
 
+    def named(self, authorization: str | None) -> tuple[str, str]:
+        """The tenant and the application that a header's token names, good or not any more; empty if it is not ours."""
+        try:
+            claims = self._claims((authorization or "").partition(" ")[2].strip())
+        except GraphError:
+            return "", ""
+        return claims["tid"], claims["appid"]
+
     def _claims(self, token: str) -> dict[str, Any]:
         if (kept := self._kept.get(token)) is not None:
             return kept
@@ -161,7 +173,7 @@ class TokenReader:
                 algorithms=["RS256"],
                 audience=_AUDIENCES,
                 options={
-                    "require": ["tid", "appid", "exp", "nbf", "iss"],
+                    "require": ["tid", "appid", "exp", "nbf", "iss", "aio"],
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.control.faults import Fault
+from simulator.control.ledger import BATCH
 from simulator.errors import GraphError, bad_request
-from simulator.graph.call import Answer, Call
-from simulator.graph.gateway import Gateway, fault_answer, note_retry_after
+from simulator.graph.call import Answer, Call, waits_for
+from simulator.graph.gateway import Gateway, fault_answer, record_refusal
+from simulator.graph.told import INSIDE_RETRY_AFTER, Place
 
 JsonObject = dict[str, Any]
 
@@ -126,7 +128,6 @@ class BatchRun:
         self._gateway = gateway
         self._envelope = envelope
         self._items = items
-        self._calls: dict[str, Call] = {}
         self._answers: dict[str, Answer] = {}
 
     async def run(self) -> Answer:
@@ -139,12 +140,11 @@ class BatchRun:
         else:
             await self._run_parallel([item for item in self._items if item.after is None])
             await self._run_parallel([item for item in self._items if item.after is not None])
-        for item_id, call in self._calls.items():
-            note_retry_after(call, self._answers[item_id])
         responses = [self._response(item) for item in self._items]
         self._gateway.world.chance.shuffle(responses)
         dropped = any(answer.drop for answer in self._answers.values())
-        return Answer(200, {"responses": responses}, drop=dropped)
+        waits = tuple(wait for answer in self._answers.values() for wait in answer.waits)
+        return Answer(200, {"responses": responses}, drop=dropped, waits=waits)
 
     async def _run_parallel(self, items: list[Item]) -> None:
         waiting = iter(items)
@@ -173,7 +173,6 @@ class BatchRun:
             document=item.body,
             via_batch=True,
         )
-        self._calls[item.id.lower()] = call
         self._answers[item.id.lower()] = await self._gateway.perform(call)
 
     def _failed(self, item_id: str) -> bool:
@@ -192,8 +191,22 @@ class BatchRun:
 async def perform_batch(gateway: Gateway, envelope: Call, fault: Fault | None) -> Answer:
     """The answer to `POST /$batch`: 200 with an answer per item, or a refusal of the whole.
 
-    A fault that strikes the batch replaces its answer, after the items were performed if it says so.
+    A fault that strikes the batch replaces its answer, after the items were performed if it says so; what the items
+    were told to wait for is then not told. The batch itself has a ledger entry if it was refused or broke a rule.
     """
+    identity = envelope.identity
+    place = Place(identity.client_id, "batch")
+    if identity.tenant.told.inside(place, identity.tenant.now()):
+        envelope.breaks(INSIDE_RETRY_AFTER)
+    answer = await _answer(gateway, envelope, fault)
+    answer.waits = answer.waits + waits_for(place, answer)
+    if answer.status >= _FAILED_FROM_STATUS or answer.drop or envelope.violations:
+        code = answer.body["error"]["code"] if answer.body and "error" in answer.body else None
+        record_refusal(envelope, BATCH, answer, code)
+    return answer
+
+
+async def _answer(gateway: Gateway, envelope: Call, fault: Fault | None) -> Answer:
     if fault is None:
         return await _apply(gateway, envelope)
     applied = await _apply(gateway, envelope) if fault.after_apply else None

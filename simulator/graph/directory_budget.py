@@ -6,7 +6,6 @@ It decides and counts; it neither waits nor answers. Source: Microsoft docs "thr
 from dataclasses import dataclass, field
 
 from simulator.errors import GraphError
-from simulator.graph.budget import Told
 from simulator.graph.tally import Tally
 from simulator.limits import Limits
 
@@ -42,7 +41,7 @@ class Spent:
 
 
 @dataclass(slots=True)
-class DirectoryBudget(Told):
+class DirectoryBudget:
     """The units of one application in one tenant. Refused calls count too."""
 
     tally: Tally = field(default_factory=Tally)

@@ -5,17 +5,17 @@ import time
 from dataclasses import dataclass
 
 from simulator.control.faults import Fault, Target
-from simulator.control.ledger import Entry
+from simulator.control.ledger import NO_ROUTE, Entry
 from simulator.errors import GraphError, throttled
 from simulator.exchange.user import User
 from simulator.graph.application_budget import application_throttled
-from simulator.graph.budget import Told
-from simulator.graph.call import Answer, Call
+from simulator.graph.call import Answer, Call, waits_for
 from simulator.graph.directory_budget import directory_throttled
 from simulator.graph.directory_units import directory_units
-from simulator.graph.permission import NOBODY, permit
-from simulator.graph.routes import find_route
-from simulator.graph.task import Effect, Route, Task
+from simulator.graph.permission import permit
+from simulator.graph.routes import Route, find_route
+from simulator.graph.task import Effect, Task
+from simulator.graph.told import INSIDE_RETRY_AFTER, Place
 from simulator.limits import Limits
 from simulator.world import World
 
@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Gateway:
-    """Performs calls on a world. Every call that addresses a user leaves exactly one ledger entry."""
+    """Performs calls on a world. Every call leaves exactly one ledger entry, with the rules it broke."""
 
     world: World
 
@@ -48,8 +48,13 @@ class Gateway:
         try:
             route = find_route(call.method, call.path, identity.me)
         except GraphError as error:
-            return self._refusal(call, error)
+            answer = self._refusal(call, error)
+            record_refusal(call, NO_ROUTE, answer, error.code)
+            return answer
         user = identity.tenant.user(route.user)
+        place = _place(call, route, user)
+        if identity.tenant.told.inside(place, identity.tenant.now()):
+            call.breaks(INSIDE_RETRY_AFTER)
         if wait_s is not None:
             outcome = self._throttle(call, application_throttled(identity.client_id, wait_s), "over_application")
         elif route.operation.directory:
@@ -59,14 +64,13 @@ class Gateway:
         else:
             outcome = await self._run_within_limits(call, route, user)
         self._record(call, route, user, outcome)
+        outcome.answer.waits = waits_for(place, outcome.answer)
         return outcome.answer
 
     async def _run_within_directory_limit(self, call: Call, route: Route, user: User | None) -> Outcome:
         tenant, client_id = call.identity.tenant, call.identity.client_id
         budget = tenant.directory_budget(client_id)
         now = tenant.now()
-        if budget.inside_retry_after(now):
-            tenant.violations["inside_retry_after"] += 1
         units = directory_units(route.operation, call.query)
         spent = budget.spend(now, units, tenant.limits, len(tenant.users))
         if spent.retry_after_s is None:
@@ -80,7 +84,7 @@ class Gateway:
     def _throttle(self, call: Call, error: GraphError, violation: str) -> Outcome:
         """The 429 of one of the service's own limits, counted."""
         tenant = call.identity.tenant
-        tenant.violations[violation] += 1
+        call.breaks(violation)
         tenant.counts["refusals"] += 1
         return Outcome(self._refusal(call, error), Effect(), error.code)
 
@@ -88,8 +92,6 @@ class Gateway:
         tenant = call.identity.tenant
         budget = tenant.budget(call.identity.client_id, user)
         now = tenant.now()
-        if budget.inside_retry_after(now):
-            tenant.violations["inside_retry_after"] += 1
         in_flight = budget.in_flight + 1
         excess = budget.enter(now, call.upload_bytes if route.operation.writes else 0, tenant.limits)
         if excess is not None:
@@ -132,17 +134,8 @@ class Gateway:
     async def _apply(self, call: Call, route: Route, user: User | None) -> Outcome:
         effect = Effect()
         try:
-            permitted = NOBODY if route.operation.unaddressed else permit(call.identity, route, user)
-            task = Task(
-                call,
-                permitted.user,
-                route.in_calendar,
-                route.calendar_id,
-                route.event_id,
-                effect,
-                route.target,
-                permitted.basic,
-            )
+            found = None if route.operation.unaddressed else permit(call.identity, route.operation, route.user, user)
+            task = Task(call, found, route.in_calendar, route.calendar_id, route.event_id, effect, route.target)
             answer = route.operation.perform(task)
             return Outcome(answer if isinstance(answer, Answer) else await answer, effect)
         except GraphError as error:
@@ -186,10 +179,9 @@ class Gateway:
                 effect.invitations,
                 call.via_batch,
                 answer.drop,
+                tuple(call.violations),
             )
         )
-        if not call.via_batch:
-            note_retry_after(call, answer)
 
 
 def fault_answer(fault: Fault, request_id: str, client_request_id: str) -> Answer:
@@ -202,21 +194,26 @@ def fault_answer(fault: Fault, request_id: str, client_request_id: str) -> Answe
     return Answer(status, error.body(request_id, client_request_id), headers)
 
 
-def note_retry_after(call: Call, answer: Answer) -> None:
-    """Remembers the Retry-After of an answer that goes out now, so that calls made too early are counted.
+def record_refusal(call: Call, operation: str, answer: Answer, code: str | None) -> None:
+    """The ledger entry of a call that was refused before it became an operation."""
+    tenant = call.identity.tenant
+    tenant.ledger.refused(
+        operation,
+        tenant.now(),
+        tenant.id,
+        call.identity.client_id,
+        answer.status,
+        code,
+        violations=call.violations,
+        dropped=answer.drop,
+    )
 
-    It holds for what the call was about, the mailbox or the tenant's directory: the caller cannot know of more.
-    """
-    retry_after = answer.headers.get("Retry-After")
-    if retry_after is None or answer.drop:
-        return
-    tenant, client_id = call.identity.tenant, call.identity.client_id
-    route = find_route(call.method, call.path, call.identity.me)
-    user = tenant.user(route.user)
-    told: Told | None = None
+
+def _place(call: Call, route: Route, user: User | None) -> Place:
+    """What a Retry-After for this call holds for: the caller cannot know of more than what the call was about."""
+    client_id = call.identity.client_id
     if route.operation.directory:
-        told = tenant.directory_budget(client_id)
-    elif user is not None:
-        told = tenant.budget(client_id, user)
-    if told is not None:
-        told.told_to_wait(tenant.now(), int(retry_after), tenant.limits.retry_after_grace_ms / 1000)
+        return Place(client_id, "directory")
+    if route.operation.unaddressed:
+        return Place(client_id, "subscriptions")
+    return Place(client_id, "mailbox", user.id if user else route.user.lower())

@@ -13,7 +13,7 @@ from simulator.exchange.user import User
 from simulator.graph import subscription_input as reading
 from simulator.graph.call import Answer
 from simulator.graph.permission import permit
-from simulator.graph.task import Operation, Route, Task
+from simulator.graph.task import Operation, Task
 from simulator.notifications.deliveries import Fate
 from simulator.notifications.permission import READ
 from simulator.notifications.subscription import Subscription
@@ -27,7 +27,7 @@ def _permit(identity: Identity, named: str, user: User | None) -> None:
     """Raises GraphError (403, 404) unless the caller may read the mailbox, by more than a `.Shared` scope."""
     if identity.user is not None and not identity.has_scope(*READ):
         raise access_denied()
-    permit(identity, Route(_READ_MAILBOX, named), user)
+    permit(identity, _READ_MAILBOX, named, user)
 
 
 def _mailbox(task: Task, named: str | None) -> User:
@@ -119,7 +119,7 @@ def list_subscriptions(task: Task) -> Answer:
 
 
 # Of this operation only the permission counts: watching a mailbox needs what reading it needs.
-_READ_MAILBOX = Operation("list_subscriptions", list_subscriptions, full=True)
+_READ_MAILBOX = Operation("list_subscriptions", list_subscriptions)
 
 
 def _named(task: Task) -> Subscription:
@@ -139,9 +139,9 @@ def _authorize(task: Task, subscription: Subscription) -> None:
     task.tenant.outbox.authorize(subscription)
 
 
-def _count_repetition(tenant: Tenant, at_s: float | None) -> None:
-    if at_s is not None and tenant.now() < at_s + REPEATED_WITHIN_S:
-        tenant.violations["renewed_and_reauthorized"] += 1
+def _count_repetition(task: Task, at_s: float | None) -> None:
+    if at_s is not None and task.tenant.now() < at_s + REPEATED_WITHIN_S:
+        task.call.breaks("renewed_and_reauthorized")
 
 
 async def update_subscription(task: Task) -> Answer:
@@ -160,7 +160,7 @@ async def update_subscription(task: Task) -> Answer:
         subscription = _named(task)
     if expires_at_s is not None:
         _authorize(task, subscription)
-        _count_repetition(tenant, subscription.reauthorized_at_s)
+        _count_repetition(task, subscription.reauthorized_at_s)
         subscription.expires_at_s, subscription.renewed_at_s = expires_at_s, tenant.now()
         tenant.outbox.look_again()
     subscription.notification_url = url or subscription.notification_url
@@ -181,7 +181,7 @@ def reauthorize_subscription(task: Task) -> Answer:
     task.no_options()
     subscription = _named(task)
     _authorize(task, subscription)
-    _count_repetition(task.tenant, subscription.renewed_at_s)
+    _count_repetition(task, subscription.renewed_at_s)
     subscription.reauthorized_at_s = task.tenant.now()
     task.effect.mutation = True
     return Answer(204)

@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from simulator.client import AdminRefused, Fault
+from simulator.client import AdminRefused, App, Fault
 
 
 async def test_a_fault_answers_in_place_of_the_service(lab):
@@ -148,6 +148,7 @@ async def test_chance_repeats_itself(lab):
 
 
 async def test_faults_keep_to_their_tenant_and_their_number(lab):
+    await lab.admin.put_tenant("another")
     fault_id = await lab.admin.add_fault(Fault(tenant="another", status=500))
     own_id = await lab.admin.add_fault(
         Fault(tenant=lab.tenant_id, user=lab.user_id, app=lab.client_id, status=500, times=2)
@@ -191,9 +192,69 @@ async def test_the_token_endpoint_fails_with_any_status(lab, status, code):
     "fault",
     [
         Fault(), Fault(status=200), Fault(status=500, probability=0), Fault(status=500, times=0),
-        Fault(status=500, retry_after_s=-1), Fault(delay_ms=-1),
+        Fault(status=500, retry_after_s=-1), Fault(delay_ms=-1), Fault(delay_ms=1e300),
+        Fault(status=500, retry_after_s=10**15),
     ],
 )  # fmt: skip
 async def test_a_fault_without_sense_is_refused(lab, fault):
-    with pytest.raises(AdminRefused):
+    with pytest.raises(AdminRefused) as refused:
         await lab.admin.add_fault(fault)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "matchers",
+    [
+        {"tenant": "nowhere.example"}, {"app": "0a0a0a0a-0000-4000-8000-000000000000"}, {"operation": "creat"},
+        {"operation": "Create"}, {"method": "BREW"}, {"operation": "create", "method": "GET"},
+        {"operation": "token", "method": "GET"}, {"user": "nobody@contoso.example"},
+        {"operation": "batch", "user": "{user}"}, {"operation": "get_group", "user": "{user}"},
+        {"operation": "list_subscriptions", "user": "{user}"},
+    ],
+)  # fmt: skip
+async def test_a_fault_that_can_never_strike_is_refused(lab, matchers):
+    given = {"tenant": lab.tenant_id, **matchers}
+    given = {name: value.format(user=lab.user) for name, value in given.items()}
+    with pytest.raises(AdminRefused) as refused:
+        await lab.admin.add_fault(Fault(status=500, **given))
+    assert refused.value.status == 400
+    assert await lab.admin.faults(lab.tenant_id) == []
+
+
+async def test_a_fault_is_found_whatever_its_names_are_written_like(lab):
+    domain = f"{lab.tenant_id}.example"
+    app = App(lab.client_id, lab.secret, ("Calendars.ReadWrite",))
+    await lab.admin.put_tenant(lab.tenant_id, apps=[app], domain=domain)
+    await lab.admin.add_fault(
+        Fault(
+            tenant=domain.upper(),
+            app=lab.client_id.upper(),
+            user=lab.user.upper(),
+            method="get",
+            operation="list",
+            status=503,
+        )
+    )
+    assert (await lab.graph("GET", lab.events_path)).status == 503
+    assert [rule.fault["tenant"] for rule in await lab.admin.faults(domain.upper())] == [lab.tenant_id]
+    assert (await lab.admin.faults(lab.tenant_id))[0].hits == 1
+    with pytest.raises(AdminRefused) as refused:
+        await lab.admin.faults("nowhere.example")
+    assert refused.value.status == 404
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "number"), [(503, "temporarily_unavailable", 90033), (400, "invalid_request", 50000)]
+)
+@pytest.mark.parametrize("message", ["", "The key does not fit."])
+async def test_a_token_fault_always_has_the_members_of_a_refusal(lab, status, error, number, message):
+    await lab.admin.add_fault(
+        Fault(tenant=lab.tenant_id, operation="token", status=status, message=message, retry_after_s=3)
+    )
+    reply = await lab.token_reply()
+    assert (reply.status, reply.body["error"], reply.body["error_codes"]) == (status, error, [number])
+    first = reply.body["error_description"].split("\r\n")[0]
+    assert first.startswith(f"AADSTS{number}: {message}")
+    assert len(first) > len(f"AADSTS{number}: ")
+    assert {"trace_id", "correlation_id", "timestamp"} <= set(reply.body)
+    assert reply.headers["Retry-After"] == "3"
