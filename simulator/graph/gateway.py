@@ -12,9 +12,9 @@ from simulator.graph.application_budget import application_throttled
 from simulator.graph.call import Answer, Call, waits_for
 from simulator.graph.directory_budget import directory_throttled
 from simulator.graph.directory_units import directory_units
-from simulator.graph.permission import permit
-from simulator.graph.routes import Route, find_route
-from simulator.graph.task import Effect, Task
+from simulator.graph.permission import NOBODY, permit
+from simulator.graph.routes import find_route
+from simulator.graph.task import Effect, Route, Task
 from simulator.graph.told import INSIDE_RETRY_AFTER, Place
 from simulator.limits import Limits
 from simulator.world import World
@@ -134,8 +134,17 @@ class Gateway:
     async def _apply(self, call: Call, route: Route, user: User | None) -> Outcome:
         effect = Effect()
         try:
-            found = None if route.operation.unaddressed else permit(call.identity, route.operation, route.user, user)
-            task = Task(call, found, route.in_calendar, route.calendar_id, route.event_id, effect, route.target)
+            permitted = NOBODY if route.operation.unaddressed else permit(call.identity, route, user)
+            task = Task(
+                call,
+                permitted.user,
+                route.in_calendar,
+                route.calendar_id,
+                route.event_id,
+                effect,
+                route.target,
+                permitted.basic,
+            )
             answer = route.operation.perform(task)
             return Outcome(answer if isinstance(answer, Answer) else await answer, effect)
         except GraphError as error:

@@ -13,7 +13,7 @@ from simulator.exchange.user import User
 from simulator.graph import subscription_input as reading
 from simulator.graph.call import Answer
 from simulator.graph.permission import permit
-from simulator.graph.task import Operation, Task
+from simulator.graph.task import Operation, Route, Task
 from simulator.notifications.deliveries import Fate
 from simulator.notifications.permission import READ
 from simulator.notifications.subscription import Subscription
@@ -27,7 +27,7 @@ def _permit(identity: Identity, named: str, user: User | None) -> None:
     """Raises GraphError (403, 404) unless the caller may read the mailbox, by more than a `.Shared` scope."""
     if identity.user is not None and not identity.has_scope(*READ):
         raise access_denied()
-    permit(identity, _READ_MAILBOX, named, user)
+    permit(identity, Route(_READ_MAILBOX, named), user)
 
 
 def _mailbox(task: Task, named: str | None) -> User:
@@ -119,7 +119,7 @@ def list_subscriptions(task: Task) -> Answer:
 
 
 # Of this operation only the permission counts: watching a mailbox needs what reading it needs.
-_READ_MAILBOX = Operation("list_subscriptions", list_subscriptions)
+_READ_MAILBOX = Operation("list_subscriptions", list_subscriptions, full=True)
 
 
 def _named(task: Task) -> Subscription:
