@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import aiohttp
 import pytest
 
 from simulator.control.office import plant
+from simulator.server import Settings, serve
 from simulator.world import World
 
+END_MAX_S = 60
 TENANT = "3b3b3b3b-0000-4000-8000-000000000000"
 SEED = {
     "tenants": [
@@ -24,6 +27,9 @@ SEED = {
         }
     ]
 }
+
+BAD_ZONE = b'{"tenants": [{"id": "a", "users": [{"upn": "b", "time_zone": "Mars/Base"}]}]}'
+BAD_ROLE = b'{"tenants": [{"id": "a", "apps": [{"client_id": "b", "roles": ["Calendars.Write"]}]}]}'
 
 
 def start(*arguments):
@@ -48,7 +54,7 @@ async def test_it_says_where_it_answers_and_leaves_nothing_behind(tmp_path, end)
         ):
             assert (await response.json())["concurrent_max"] == 9
         process.send_signal(end)
-        assert process.wait(10) == 0
+        assert process.wait(END_MAX_S) == 0
         assert process.stdout.read() == ""
         assert process.stderr.read() == ""
     assert not Path(ready["ca_file"]).parent.exists()
@@ -59,7 +65,7 @@ async def test_a_given_state_directory_is_kept(tmp_path):
     with start("--state-dir", str(state)) as process:
         ready = json.loads(process.stdout.readline())
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(END_MAX_S) == 0
     assert ready["ca_file"] == str(state / "ca.pem")
     assert "BEGIN CERTIFICATE" in (state / "ca.pem").read_text()
 
@@ -68,9 +74,9 @@ async def test_an_unusable_seed_file_is_named_as_the_reason(tmp_path):
     seed = tmp_path / "seed.json"
     seed.write_text('{"tenant": []}')
     with start("--seed-file", str(seed)) as process:
-        assert process.wait(10) == 2
+        assert process.wait(END_MAX_S) == 2
         assert process.stdout.read() == ""
-        assert process.stderr.read().startswith("simulator: tenant: ")
+        assert process.stderr.read().startswith(f"simulator: {seed} is no seed file: tenant: ")
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
@@ -79,12 +85,59 @@ async def test_an_unusable_authority_ends_it_at_once(tmp_path, content):
     if content is not None:
         authority.write_text(content)
     with start("--trusted-ca-file", str(authority)) as process:
-        assert process.wait(10) == 2
+        assert process.wait(END_MAX_S) == 2
         assert process.stdout.read() == ""
-        assert process.stderr.read().startswith("simulator: ")
+        assert process.stderr.read().startswith(f"simulator: {authority} is no certificate authority")
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"tenants": [{"id": "a", "users": [{}]}]}', b'{"tenants": [{}]}'])
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (Settings(https_port=70_000), "https_port must be from 0 to 65535"),
+        (Settings(http_port=-1), "http_port must be from 0 to 65535"),
+        (Settings(seed_file=Path("missing.json")), "missing.json"),
+        (Settings(state_file=Path("missing/state")), "missing/state"),
+        (Settings(trusted_ca_files=(Path("missing.pem"),)), "missing.pem"),
+    ],
+)
+async def test_what_cannot_be_used_is_named_before_anything_begins(settings, says):
+    with pytest.raises((OSError, ValueError), match=says):
+        async with serve(settings):
+            pytest.fail("it began")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1", "two.example", "0.0.0.0"])
+async def test_it_prints_the_host_it_is_bound_to(monkeypatch, host):
+    known = {"two.example": ["127.0.0.3", "127.0.0.4"]}
+
+    def find(name, port, *_arguments, **_names):
+        found = known.get(name, [name])
+        family = socket.AF_INET6 if ":" in found[0] else socket.AF_INET
+        return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+    shown = {"::1": ["[::1]"], "0.0.0.0": ["127.0.0.1"]}.get(host) or known.get(host, [host])
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", find)
+        serving = serve(Settings(host=host))
+        addresses = await serving.__aenter__()
+    try:
+        assert addresses.http_url.rpartition(":")[0] in {f"http://{name}" for name in shown}
+        assert addresses.graph_url == f"{addresses.login_url}/v1.0"
+        named = ["localhost"] if host == "0.0.0.0" else shown
+        assert addresses.login_url.rpartition(":")[0] in {f"https://{name}" for name in named}
+        context = ssl.create_default_context(cafile=addresses.ca_file)
+        async with aiohttp.ClientSession() as session:
+            for url in (addresses.http_url, addresses.login_url):
+                async with session.get(f"{url}/_sim/health", ssl=context) as response:
+                    assert response.status == 200
+    finally:
+        await serving.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"[]", b"{}", BAD_ZONE, BAD_ROLE, b'{"tenants": [{"id": "a", "users": [{}]}]}', b'{"tenants": [{}]}'],
+)
 def test_a_seed_that_says_nothing_clear_is_refused(content):
     with pytest.raises(ValueError, match=r"\w"):
         plant(World(), content)
