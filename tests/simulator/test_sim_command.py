@@ -1,16 +1,21 @@
 """The command: its ready line, its files, its end."""
 
+import asyncio
+import itertools
 import json
+import os
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+import simulator
 from simulator.control.office import plant
 from simulator.server import Settings, serve
 from simulator.world import World
@@ -141,3 +146,45 @@ async def test_it_prints_the_host_it_is_bound_to(monkeypatch, host):
 def test_a_seed_that_says_nothing_clear_is_refused(content):
     with pytest.raises(ValueError, match=r"\w"):
         plant(World(), content)
+
+
+def example(begin: str) -> str:
+    """The block of the README that begins so, as a reader would copy it."""
+    readme = Path(simulator.__file__).with_name("README.md").read_text()
+    block = readme[readme.index(f"\n    {begin}") :]
+    lines = itertools.takewhile(lambda line: not line or line.startswith("    "), block[1:].splitlines())
+    return textwrap.dedent("\n".join(lines))
+
+
+async def run_example(folder: Path, *command: str) -> str:
+    python_path = str(Path(simulator.__file__).parents[1])
+    unwanted = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    environment |= {"PYTHONPATH": python_path, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    async with asyncio.timeout(2 * END_MAX_S):
+        output, _ = await process.communicate()
+    return output.decode()
+
+
+async def test_the_readmes_first_call_with_msal(tmp_path):
+    (tmp_path / "seed.json").write_text(example('{"tenants"'))
+    (tmp_path / "example.py").write_text(example("import json, subprocess"))
+    assert await run_example(tmp_path, sys.executable, "example.py") == "201 Leave\n"
+
+
+async def test_the_readmes_first_call_with_curl(tmp_path):
+    (tmp_path / "seed.json").write_text(example('{"tenants"'))
+    port = str(find_free_port())
+    script = example("python -m simulator --seed-file").replace("8800", port)
+    output = await run_example(tmp_path, "bash", "-c", f"set -m\n{script}\nwait")
+    for expected in (f'"http_url":"http://127.0.0.1:{port}"', '"status":"ok"', '"access_token":', '"fallen_off":0'):
+        assert expected in output
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
