@@ -14,7 +14,7 @@ from simulator.exchange.event_input import NO_LOCATION
 from simulator.exchange.expansion import shortest_period_days
 from simulator.exchange.recurrence import check_start
 from simulator.exchange.series import Series
-from simulator.exchange.times import Moment, show
+from simulator.exchange.times import Moment, find_zone, in_zone, show
 
 JsonObject = dict[str, Any]
 
@@ -123,7 +123,9 @@ def compose(
         wire["type"] = "singleInstance"
     else:
         check_start(recurrence, start.local.date())
-        if end.utc - start.utc > timedelta(days=shortest_period_days(recurrence["pattern"])):
+        # On the clock of the start's zone: the day on which the clocks go back has 25 hours and is one day.
+        lasts = in_zone(end, find_zone(start.zone_name)) - start.local
+        if lasts > timedelta(days=shortest_period_days(recurrence["pattern"])):
             raise GraphError(
                 400,
                 "ErrorCalendarDurationIsTooLong",
