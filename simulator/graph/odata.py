@@ -7,6 +7,7 @@ Parsing only; `selection.py` applies them. Sources: Microsoft docs "query-parame
 import re
 import urllib.parse
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from simulator.errors import GraphError, bad_request, unparsable_uri
 from simulator.exchange.event_input import KNOWN_PROPERTIES
@@ -16,12 +17,15 @@ from simulator.exchange.open_extensions import name_of
 PAGE_DEFAULT_EVENTS = 10
 PAGE_MAX_EVENTS = 1000
 
-_TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[(),:]|[^\s(),:']+)")
+_DATE_TIME_OFFSET = r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:Z|[+-]\d\d:\d\d)"
+_TOKEN = re.compile(rf"\s*('(?:[^']|'')*'|{_DATE_TIME_OFFSET}(?=[\s)]|$)|[(),:]|[^\s(),:']+)", re.IGNORECASE)
 _EXPAND = re.compile(r"singleValueExtendedProperties\(\$filter=(.*)\)", re.IGNORECASE | re.DOTALL)
 _EXPAND_EXTENSIONS = re.compile(r"extensions(?:\(\$filter=(.*)\))?", re.IGNORECASE | re.DOTALL)
 _COMPARED = frozenset(
     {"start/dateTime", "end/dateTime", "iCalUId", "createdDateTime", "lastModifiedDateTime", "subject"}
 )
+# Of type Edm.DateTimeOffset, whose literals have no quotes; the times of an event are of type Edm.String.
+INSTANTS = frozenset({"createdDateTime", "lastModifiedDateTime"})
 _ORDERED = _COMPARED - {"iCalUId"}
 _OPERATORS = frozenset({"eq", "ne", "gt", "ge", "lt", "le"})
 _NUMBER_TYPES = frozenset({"Edm.Int16", "Edm.Int32", "Edm.Int64", "Edm.Double", "Edm.Single"})
@@ -29,11 +33,12 @@ _NUMBER_TYPES = frozenset({"Edm.Int16", "Edm.Int32", "Edm.Int64", "Edm.Double", 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`path operator 'value'` on a property of the event."""
+    """`path operator 'value'` on a property of the event. `instant` is set if the property is an instant."""
 
     path: str
     operator: str
     value: str
+    instant: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +177,10 @@ def _order(text: str) -> tuple[tuple[str, bool], ...]:
     order: list[tuple[str, bool]] = []
     for part in text.split(","):
         path, _, direction = part.strip().partition(" ")
-        if path not in _ORDERED or direction.strip() not in ("", "asc", "desc"):
+        direction = direction.strip().lower()
+        if path not in _ORDERED or direction not in ("", "asc", "desc"):
             raise unparsable_uri(f"The $orderby expression '{text}' is not supported.")
-        order.append((path, direction.strip() == "desc"))
+        order.append((path, direction == "desc"))
     return tuple(order)
 
 
@@ -285,13 +291,25 @@ class _Filter:
             elif path.lower() == "extensions/any":
                 tests.extensions.append(self._any_extension())
             elif path in _COMPARED:
-                tests.comparisons.append(Comparison(path, self._operator(), self._string()))
+                tests.comparisons.append(self._comparison(path))
             else:
                 raise self._refused()
             if not self.take_if("and"):
                 break
         self.end()
         return tests
+
+    def _comparison(self, path: str) -> Comparison:
+        operator = self._operator()
+        if path not in INSTANTS:
+            return Comparison(path, operator, self._string())
+        literal = self._take()
+        if not re.fullmatch(_DATE_TIME_OFFSET, literal, re.IGNORECASE):
+            raise self._refused()
+        try:
+            return Comparison(path, operator, literal, datetime.fromisoformat(literal.upper()).astimezone(UTC))
+        except (ValueError, OverflowError):
+            raise self._refused() from None
 
     def _any_extension(self) -> str:
         self._expect("(")

@@ -78,6 +78,9 @@ def _key(path: str) -> Callable[[Event], Any]:
 
 def _compare(events: list[Event], comparison: Comparison) -> list[Event]:
     key, compare = _key(comparison.path), _COMPARE[comparison.operator]
+    if comparison.instant is not None:
+        instant = comparison.instant
+        return [event for event in events if compare(datetime.fromisoformat(key(event)), instant)]
     wanted: Any = comparison.value
     if comparison.path in _TIMES:
         try:
