@@ -197,7 +197,7 @@ class Mailbox:
         *,
         invitation: JsonObject | None = None,
     ) -> Created:
-        """A new event, or the one that the same transactionId made of an identical body.
+        """A new event, or the one that the same transactionId made of an identical body in the same calendar.
 
         An `invitation` is what differs from the user's own events; those who watch see nothing without it.
 
@@ -206,7 +206,8 @@ class Mailbox:
         transaction_id = changes.get("transactionId")
         if transaction_id is not None and (used := self._transactions.get(transaction_id)):
             standing = self.events.get(used.event_id)
-            if standing is None or used.fingerprint != body_fingerprint:
+            elsewhere = standing is not None and standing.calendar_id != calendar.id
+            if standing is None or elsewhere or used.fingerprint != body_fingerprint:
                 raise duplicate_transaction(used.event_id)
             return Created(standing, is_new=False)
         composed = self._compose(changes, None, calendar, limits)
