@@ -4,6 +4,7 @@ Sources: Microsoft docs "json-batching", "throttling" (Outlook items of a batch)
 """
 
 import asyncio
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,11 @@ class Item:
     after: str | None
 
 
+def is_batch(path: str) -> bool:
+    """True for the address of batches below the version, however it is percent-encoded."""
+    return urllib.parse.unquote(path).strip("/").lower() == "$batch"
+
+
 def read_batch(document: Any) -> list[Item]:
     """The items of an envelope. Raises GraphError (400) if any of them is malformed."""
     requests = document.get("requests") if type(document) is dict else None
@@ -72,7 +78,7 @@ def _read_item(request: Any) -> Item:
     if type(url) is not str or not url or "://" in url.partition("?")[0]:
         raise bad_request(f"The request '{item_id}' needs a 'url' relative to the version of the API.")
     path, _, query = url.partition("?")
-    if path.strip("/").lower() == "$batch":
+    if is_batch(path):
         raise bad_request("A batch cannot contain a batch.")
     headers = _read_headers(item_id, request.get("headers"))
     body = request.get("body")

@@ -52,12 +52,12 @@ class Call:
 
     def json(self) -> Any:
         """The parsed body. Raises GraphError (400) if it is missing, not declared as JSON, or not JSON."""
-        if self.document is not None:
-            return self.document
-        if not self.payload:
+        if self.document is None and not self.payload:
             raise bad_request("Empty Payload. JSON content expected.")
         if self.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise bad_request(UNREADABLE_JSON)
+        if self.document is not None:
+            return self.document
         try:
             self.document = orjson.loads(self.payload)
         except orjson.JSONDecodeError:

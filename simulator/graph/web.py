@@ -10,7 +10,7 @@ from simulator.control.faults import Target
 from simulator.control.ledger import UNAUTHENTICATED, UNREADABLE
 from simulator.entra.tokens import Identity, TokenReader
 from simulator.errors import GraphError, bad_request, too_large
-from simulator.graph.batch import perform_batch
+from simulator.graph.batch import is_batch, perform_batch
 from simulator.graph.call import UNREADABLE_JSON, Answer, Call
 from simulator.graph.gateway import Gateway
 from simulator.wire import as_text, drop_connection, header_text
@@ -90,7 +90,7 @@ class GraphHandler:
         )
 
     async def _perform(self, call: Call) -> Answer:
-        if call.path.strip("/").lower() not in ("$batch", "%24batch") or call.method != "POST":
+        if not is_batch(call.path) or call.method != "POST":
             return await self._gateway.perform(call)
         tenant = call.identity.tenant
         tenant.counts["batches"] += 1

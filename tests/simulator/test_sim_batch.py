@@ -50,6 +50,8 @@ async def test_malformed_envelopes_are_refused_whole(lab):
         {"requests": [{**one, "id": 1}]}, {"requests": [{"id": "1", "method": "GET"}]},
         {"requests": [{**one, "method": "FETCH"}]}, {"requests": [{**one, "url": "https://elsewhere.example/x"}]},
         {"requests": [{**one, "url": "/$batch", "method": "POST"}]},
+        {"requests": [{**one, "url": "/%24batch", "method": "POST"}]},
+        {"requests": [{**one, "url": "%24BATCH/?x=1", "method": "POST"}]},
         {"requests": [{**lab.creating("1"), "headers": {}}]}, {"requests": [{**one, "headers": {"Prefer": 1}}]},
         {"requests": [{**one, "dependsOn": ["7"]}]}, {"requests": [{**one, "dependsOn": ["1"]}]},
         {"requests": [one, reading(lab, "2", dependsOn=["1"]), reading(lab, "3", dependsOn=["1", "2"])]},
@@ -136,3 +138,14 @@ async def test_a_batch_needs_a_token(lab):
 @pytest.mark.parametrize("path", ["/$batch", "/%24batch", "/$BATCH"])
 async def test_the_address_can_be_written_in_several_ways(lab, path):
     assert (await lab.graph("POST", path, {"requests": [reading(lab, "1")]})).status == 200
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/jsonx", ""])
+async def test_an_item_says_that_its_body_is_json_as_a_call_of_its_own_does(lab, make_event, content_type):
+    headers = {"Content-Type": content_type}
+    alone = await lab.graph("POST", lab.events_path, make_event(), headers=headers)
+    item = (await lab.batch(lab.creating("1", headers=headers)))["1"]
+    assert (item["status"], item["body"]["error"]["code"]) == (alone.status, alone.code) == (400, "BadRequest")
+    assert item["body"]["error"]["message"] == alone.message
+    accepted = {"Content-Type": "Application/JSON; charset=utf-8"}
+    assert (await lab.batch(lab.creating("1", headers=accepted)))["1"]["status"] == 201
