@@ -13,7 +13,7 @@ ROLES = [
     "delegateWithPrivateEventAccess", "custom",
 ]  # fmt: skip
 OPEN, EDITING = ROLES[1:6], ROLES[3:6]
-SECRETS = ("The doctor", "Room 7", "Bring papers", "HR", "eve@elsewhere.example")
+SECRETS = ("The doctor", "Room 7", "Bring papers", "Personnel", "eve@elsewhere.example")
 GUID = "{66f5a359-4659-4830-9070-00040ec6ac6e}"
 MARK = f"String {GUID} Name SourceId"
 EXPANDED = f"extensions,singleValueExtendedProperties($filter=id eq '{MARK}')"
@@ -26,11 +26,11 @@ async def event(make_event):
         subject="The doctor",
         location={"displayName": "Room 7"},
         body={"contentType": "text", "content": "Bring papers"},
-        categories=["HR"],
+        categories=["Personnel"],
         attendees=[{"emailAddress": {"address": "eve@elsewhere.example"}}],
         showAs="oof",
         extensions=[{"extensionName": "Com.Contoso.X", "secret": "Bring papers"}],
-        singleValueExtendedProperties=[{"id": MARK, "value": "HR"}],
+        singleValueExtendedProperties=[{"id": MARK, "value": "Personnel"}],
     )
 
 
@@ -89,7 +89,7 @@ async def test_what_is_not_seen_is_not_found_either(lab, ben_token, event):
     for condition in (
         "subject eq 'The doctor'",
         "Extensions/any(f:f/id eq 'Com.Contoso.X')",
-        f"singleValueExtendedProperties/Any(ep: ep/id eq '{MARK}' and ep/value eq 'HR')",
+        f"singleValueExtendedProperties/Any(ep: ep/id eq '{MARK}' and ep/value eq 'Personnel')",
     ):
         assert len((await lab.graph("GET", lab.events_path, query={"$filter": condition})).body["value"]) == 1
         found = await lab.graph("GET", lab.events_path, query={"$filter": condition}, token=ben_token)
@@ -190,7 +190,7 @@ async def test_a_basic_reader_sees_events_without_their_content(lab, basic_token
         {"$expand": "extensions"},
         {"$expand": EXPANDED},
         {"$filter": "Extensions/any(f:f/id eq 'Com.Contoso.X')"},
-        {"$filter": f"singleValueExtendedProperties/Any(ep: ep/id eq '{MARK}' and ep/value eq 'HR')"},
+        {"$filter": f"singleValueExtendedProperties/Any(ep: ep/id eq '{MARK}' and ep/value eq 'Personnel')"},
     ):
         assert (await lab.graph("GET", lab.events_path, query=query, token=basic_token)).code == "ErrorAccessDenied"
     assert (await lab.graph("GET", f"{path}/extensions/Com.Contoso.X", token=basic_token)).status == 403
