@@ -25,6 +25,7 @@ from simulator.exchange import series as occurrences
 from simulator.exchange.categories import Categories
 from simulator.exchange.event import Composition, Event, compose
 from simulator.exchange.journal import Journal
+from simulator.exchange.memo import Memo
 from simulator.exchange.open_extensions import with_extension
 from simulator.exchange.permissions import Shares
 from simulator.exchange.series import Deviation, Series
@@ -108,6 +109,7 @@ class Mailbox:
     created_count: int = 0
     deleted_count: int = 0
     journal: Journal = field(default_factory=Journal)
+    memo: Memo = field(default_factory=Memo)
     watchers: list[Watcher] = field(default_factory=list)
     categories: Categories = field(default_factory=Categories)
     settings: JsonObject = field(default_factory=dict)

@@ -3,6 +3,8 @@
 Sources: Microsoft docs "calendar-list-calendarview", "event-list-instances".
 """
 
+from collections.abc import Sequence
+
 from simulator.errors import invalid_request, unparsable_uri
 from simulator.exchange.sharing import Rights
 from simulator.exchange.view import Showing, showings, view
@@ -41,7 +43,7 @@ def list_instances(task: Task) -> Answer:
     return _answer(task, f"events('{master.id}')/instances", found, query, task.rights_on(master))
 
 
-def _answer(task: Task, what: str, found: list[Showing], query: Query, rights: Rights) -> Answer:
+def _answer(task: Task, what: str, found: Sequence[Showing], query: Query, rights: Rights) -> Answer:
     preferences = task.preferences()
     context = task.context(what)
     if query.comparisons or query.property_tests or query.extension_tests or query.order_by:
