@@ -165,6 +165,13 @@ FROM entry e
 WHERE e.tenant = $1 AND e.source = $2 AND e.kind = $3 AND e.id = $4
 """  # noqa: S608
 
+_LOOK_AT_ALL = f"""
+SELECT {_COLUMNS}, e.attempts, e.last_error, e.refusal, nullif(e.due_at, 'infinity') AS due_at, e.applied_at
+FROM entry e
+JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
+  ON e.tenant = k.tenant AND e.source = k.source AND e.kind = k.kind AND e.id = k.id
+"""  # noqa: S608
+
 _POSTPONE = """
 WITH locked AS (
     SELECT entry_id FROM entry WHERE entry_id = ANY ($1::uuid[]) AND due_at < 'infinity' ORDER BY entry_id FOR UPDATE
@@ -348,17 +355,31 @@ async def sweep(pool: asyncpg.Pool, *, now: datetime, again_at: datetime, limit:
 async def look_at(connection: Connection, item: ItemKey) -> list[Look]:
     """The entries of an item as they are; nothing is locked or marked."""
     rows = await connection.fetch(_LOOK_AT, item.tenant, item.source, item.kind.value, item.id)
-    return [
-        Look(
-            _entry(row),
-            row["attempts"],
-            _reason(row["last_error"]),
-            _reason(row["refusal"]),
-            row["due_at"],
-            row["applied_at"],
-        )
-        for row in rows
-    ]
+    return [_look(row) for row in rows]
+
+
+async def look_at_all(connection: Connection, keys: Iterable[ItemKey]) -> list[Look]:
+    """The same for many items."""
+    wanted = sorted(keys)
+    rows = await connection.fetch(
+        _LOOK_AT_ALL,
+        [key.tenant for key in wanted],
+        [key.source for key in wanted],
+        [key.kind.value for key in wanted],
+        [key.id for key in wanted],
+    )
+    return [_look(row) for row in rows]
+
+
+def _look(row: asyncpg.Record) -> Look:
+    return Look(
+        _entry(row),
+        row["attempts"],
+        _reason(row["last_error"]),
+        _reason(row["refusal"]),
+        row["due_at"],
+        row["applied_at"],
+    )
 
 
 def _reason(stored: str | None) -> Reason | None:

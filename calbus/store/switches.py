@@ -100,6 +100,10 @@ _COUNT_TOUCHED = {
     """,
 }
 
+# Where statistics lag behind, as after a first load, the planner takes a tenant for a handful of items, and would fetch
+# and sort all of them for each chunk.
+_IN_INDEX_ORDER = "SET LOCAL enable_bitmapscan = off"
+
 _TOUCHED = {
     Scope.TENANT: """
         SELECT source, kind, id FROM item
@@ -268,8 +272,12 @@ async def replan_progress(connection: Connection) -> Progress:
 
 
 async def touched_items(connection: Connection, replan: Replan, limit: int) -> list[tuple[str, Kind, str]]:
-    """The next items (source, kind, id) that the setting touches, in the order of the cursor."""
+    """The next items (source, kind, id) that the setting touches, in the order of the cursor.
+
+    Needs the caller's transaction.
+    """
     key = replan.setting
+    await connection.execute(_IN_INDEX_ORDER)
     rows = await connection.fetch(_TOUCHED[key.scope], key.tenant, key.name, *replan.after, limit)
     return [(row["source"], Kind(row["kind"]), row["id"]) for row in rows]
 

@@ -6,10 +6,8 @@ more than a few entries that come due earlier.
 
 from datetime import datetime, timedelta
 
-from calbus.budget import MailboxBudget
+from calbus.budget import REPLAN_WOKEN_MAX_ENTRIES, MailboxBudget
 
-# So many of a mailbox are woken at once: whoever flips a switch for a few items sees it happen.
-WOKEN_MAX_ENTRIES = 50
 # With more mailboxes than this, those whose turn has come are forgotten.
 REMEMBERED_MAX_MAILBOXES = 20_000
 
@@ -19,7 +17,7 @@ class Pace:
 
     def __init__(self, budget: MailboxBudget) -> None:
         self._interval = timedelta(seconds=budget.replan_interval_s)
-        self._burst = WOKEN_MAX_ENTRIES * self._interval
+        self._burst = REPLAN_WOKEN_MAX_ENTRIES * self._interval
         # When the next entry would come, had the burst not been let through: GCRA, as in the writer's lanes.
         self._next_at: dict[str, datetime] = {}
 
