@@ -133,7 +133,7 @@ class Replanner:
             log.info("planned anew", items=replan.done_items, took_s=round(took_s, 1), **about)
         REPLANNED_ITEMS.inc(chunk.items)
         removals.tell(chunk.alarms)
-        if chunk.alarms or chunk.intake.removals:
+        if chunk.ended or chunk.intake.removals:
             self._watch.wake()
         count_outcomes(chunk.intake.outcomes)
 
