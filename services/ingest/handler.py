@@ -21,7 +21,7 @@ from calbus.entry import ItemKey
 from calbus.outage import Dependency
 from calbus.revisions import Verdict
 from calbus.settings import KafkaSettings
-from calbus.store import entries, items, outbox, switches
+from calbus.store import entries, items, outbox, switches, unread
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
 from calbus.telemetry import OUTCOMES, RECORDS, log
@@ -34,6 +34,7 @@ from schemas.switches import Scope, SettingsEvent, settings_key
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
 from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in
+from services.ingest.unread import unread_of
 
 GROUP = "ingest"
 INPUT = (Topic.ACTIONS, Topic.CONTACTS, Topic.SETTINGS, Topic.REQUESTS)
@@ -94,6 +95,7 @@ class Handler:
             await self._postgres.insist(answer)
             self._count(record, Verdict.ACCEPTED)
         await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
+        await self._remember(batch.unreadable)
         return outcomes
 
     def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
@@ -195,6 +197,13 @@ class Handler:
         group = f"{self._settings.topic_prefix}.{GROUP}"
         await send_dead_letters(self._producer, letters, unreadable, group=group, now=now)
         await send_wakeups(self._producer, topic_name(self._settings, Topic.COMMANDS), wakeups)
+
+    async def _remember(self, unreadable: list[Unreadable]) -> None:
+        """Keep, for `calbus why`, which items have dead letters."""
+        now = datetime.now(UTC)
+        known = [one for record, error in unreadable if (one := unread_of(record, error, now)) is not None]
+        if known:
+            await self._postgres.insist(lambda: unread.put(self._pool, known, now))
 
     def _count(self, record: ConsumerRecord, result: str) -> None:
         RECORDS.labels(record.topic.removeprefix(self._prefix), result).inc()
