@@ -66,7 +66,7 @@ async def test_a_message_that_was_not_understood_is_told(running: World) -> None
             return len(await running.fetch("SELECT 1 FROM unread WHERE tenant = $1", tenant.id)) == 2
 
         await until(known, "the dead letters to be known")
-        code, out = await why(tenant, "a1")
+        code, out = await why(tenant, f"{tenant.id}/{SOURCE}/action/a1")
         assert code == 0
         assert "invalid_data" in out
         assert "title" in out
