@@ -1,5 +1,6 @@
 """Assigning needs edit access: who may put an entry into whose calendar, and how a refusal comes and goes."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -295,6 +296,25 @@ async def test_an_owner_whose_mailbox_is_throttled_holds_nobody_up(running: Worl
         await tenant.publish(mine)
         assert await says(tenant, mine) == ACCEPTED
         assert tenant.ended("held", "ann") == []
+
+
+async def test_an_owner_whose_mailbox_is_slow_holds_nobody_up(running: World) -> None:
+    users = [f"u{number}" for number in range(8)]
+    async with running.tenant("ann", "olga", *users) as tenant:
+        await share(tenant, "write")
+        slow = Fault(
+            tenant=tenant.directory, user=tenant.mailbox("olga"), operation="get_calendar", delay_ms=12_000, times=1
+        )
+        await running.admin.add_fault(slow)
+        held = tenant.action("held", "ann", owner="olga")
+        others = {user: tenant.action(f"of {user}", user) for user in users}
+        await tenant.publish(held, *others.values())
+        async with asyncio.timeout(6):
+            await asyncio.gather(*(tenant.outcome(action, user) for user, action in others.items()))
+        assert tenant.ended("held", "ann") == []
+        # What had to wait is written all the same, and was asked about once.
+        assert await says(tenant, held) == ACCEPTED
+        assert (await looks(tenant))["get_calendar"] == 1
 
 
 async def test_groups_that_may_not_be_read_are_unknown(world: World) -> None:
