@@ -4,7 +4,8 @@ The decisions stand in intake.py and planner.py; here is the order of effects an
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -24,7 +25,7 @@ from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches, unread
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
-from calbus.telemetry import OUTCOMES, RECORDS, log
+from calbus.telemetry import OUTCOMES, RECORDS, UNPLANNABLE, frames_of, log
 from schemas.events import Topic
 from schemas.fields import Identifier
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemUpserted
@@ -43,6 +44,19 @@ _IDENTIFIER = TypeAdapter(Identifier)
 
 Unreadable = tuple[ConsumerRecord, UnreadableError]
 Change = tuple[ConsumerRecord, switches.SettingKey, SettingsEvent | None]
+
+
+class UnplannableError(Exception):
+    """Planning one of these items raised what it never should; whose move: calbus's developers. Caused by the error."""
+
+
+@contextmanager
+def planning() -> Iterator[None]:
+    """Around pure planning: whatever it raises becomes an UnplannableError, so that no outage is mistaken for one."""
+    try:
+        yield
+    except Exception as error:
+        raise UnplannableError from error
 
 
 @dataclass(slots=True)
@@ -82,9 +96,9 @@ class Handler:
         Returns only when every message is planned, ignored with a count, or acknowledged as a dead letter.
         """
         batch = self._read(records)
-        # In the order of the tenants, so that two processes never wait for each other's locks; the sort is stable, so
-        # the messages of one setting stay in theirs.
-        batch.changes.sort(key=lambda change: change[1].tenant)
+        # In the order in which tenants and the status of their accounts are locked everywhere, so that two processes
+        # never wait for each other's locks; the sort is stable, so the messages of one setting stay in theirs.
+        batch.changes.sort(key=lambda change: (change[1].tenant, change[1].name))
         if batch.changes:
             verdicts = await self._postgres.insist(lambda: self._change_settings(batch.changes))
             for (record, _, settings), verdict in zip(batch.changes, verdicts, strict=True):
@@ -146,7 +160,7 @@ class Handler:
                 self._watch.wake()
 
     async def _take_in(self, batch: _Batch) -> tuple[list[Due], int]:
-        """Plan the items; a message that the database refuses is found by halving and becomes a dead letter."""
+        """Plan the items; one that the database refuses, or planning fails at, is found by halving: a dead letter."""
         wakeups: list[Due] = []
         outcomes = 0
         parts = [batch.items] if batch.items else []
@@ -154,14 +168,15 @@ class Handler:
             part = parts.pop()
             try:
                 intake = await self._postgres.insist(lambda part=part: self._store([a for _, a in part]))  # type: ignore[misc]
-            except (asyncpg.DataError, ValueError) as error:
-                # Refused by the database, or by our own models when they read what is stored: one message is at fault.
+            except (asyncpg.DataError, ValueError, UnplannableError) as error:
+                # Refused by the database, or by our own models when they read what is stored, or planning has an error:
+                # one message is at fault, and must not stop those of all other tenants.
                 if len(part) > 1:
                     middle = len(part) // 2
                     parts += [part[middle:], part[:middle]]
                     continue
-                log.error("a message cannot be stored", error=type(error).__name__)
-                batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, type(error).__name__)))
+                name = tell_at_fault("a message cannot be stored", "message", error)
+                batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, name)))
                 self._count(part[0][0], "dead_letter")
                 continue
             for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
@@ -214,7 +229,7 @@ async def store(
 ) -> tuple[Intake, list[removals.Alarm]]:
     """Plan the arrivals and store plans and outcomes, in the caller's transaction; with the alarms to tell after it.
 
-    Raises items.RacedError.
+    Raises items.RacedError, and UnplannableError if the planning of one of them fails.
     """
     versions: dict[ItemKey, list[ItemUpserted]] = {}
     for arrival in arrivals:
@@ -225,8 +240,9 @@ async def store(
     await switches.lock_for_planning(connection, tenants)
     stored = await items.lock(connection, versions)
     current = await entries.lock_of_items(connection, stored)
-    needed = settings_needed(versions, current, tenants)
-    intake = take_in(arrivals, stored, current, await switches.fetch(connection, needed), now)
+    settings = await switches.fetch(connection, settings_needed(versions, current, tenants))
+    with planning():
+        intake = take_in(arrivals, stored, current, settings, now)
     await items.put(connection, intake.items, known=stored)
     alarms = await removals.judge_batch(connection, intake, current, thresholds, now)
     await entries.put_desired(connection, list(intake.planned.values()))
@@ -241,6 +257,15 @@ def due(intake: Intake) -> list[Due]:
         for entry in (*(planned.entry for planned in intake.planned.values()), *intake.unsettled)
         if entry.owed and not entry.parked
     ]
+
+
+def tell_at_fault(says: str, asked_by: str, error: Exception, **about: str) -> str:
+    """Log that an item cannot be planned or stored, and count it if planning itself failed; gives the error's name."""
+    cause = error.__cause__ if isinstance(error, UnplannableError) and error.__cause__ is not None else error
+    if cause is not error:
+        UNPLANNABLE.labels(asked_by).inc()
+    log.error(says, error=type(cause).__name__, frames=frames_of(cause), **about)
+    return type(cause).__name__
 
 
 def count_outcomes(outcomes: list[Outcome]) -> None:

@@ -172,13 +172,29 @@ def test_a_mailbox_takes_as_long_as_its_budget_and_its_pace_say() -> None:
     assert forecast.one_writer_minutes == forecast.busiest_mailbox_minutes
 
 
+def test_a_switch_that_is_flipped_to_and_fro_waits_for_its_last_flip_only() -> None:
+    pace = Pace(BUDGET)
+    setting, other = SettingKey(TENANT, Scope.TENANT, ""), SettingKey(TENANT, Scope.ACCOUNT, ASSIGNEE)
+    for flip in range(10):
+        begun_at = NOW + timedelta(seconds=flip)
+        last = [pace.due_at("lane", setting, begun_at, begun_at) for _ in range(3_000)][-1]
+    assert last is not None
+    assert abs((last - begun_at).total_seconds() - BUDGET.replan_seconds_for(3_000)) < 2 * BUDGET.replan_interval_s
+    # What another setting asks for queues behind it, and what has had its turn is no longer in the way.
+    behind = pace.due_at("lane", other, begun_at, begun_at)
+    assert behind is not None
+    assert timedelta() < behind - last <= timedelta(seconds=2 * BUDGET.replan_interval_s)
+    assert pace.due_at("lane", other, begun_at, behind + timedelta(minutes=1)) is None
+
+
 def test_a_re_plan_wakes_a_few_of_a_mailbox_and_spaces_the_rest() -> None:
     pace = Pace(BUDGET)
-    given = [pace.due_at("lane", NOW) for _ in range(3_000)]
+    setting = SettingKey(TENANT, Scope.TENANT, "")
+    given = [pace.due_at("lane", setting, NOW, NOW) for _ in range(3_000)]
     assert given[:REPLAN_WOKEN_MAX_ENTRIES] == [None] * REPLAN_WOKEN_MAX_ENTRIES
     rest = [at for at in given if at is not None]
     assert rest == sorted(set(rest))
     assert abs((rest[-1] - NOW).total_seconds() - BUDGET.replan_seconds_for(3_000)) < 2 * BUDGET.replan_interval_s
-    assert pace.due_at("another", NOW) is None
+    assert pace.due_at("another", setting, NOW, NOW) is None
     later = rest[-1] + timedelta(minutes=1)
-    assert pace.due_at("lane", later) is None
+    assert pace.due_at("lane", setting, NOW, later) is None
