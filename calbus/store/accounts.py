@@ -117,8 +117,11 @@ WHERE s.tenant = n.tenant AND s.assignee = n.assignee
 """
 
 _PROBE_AT_ONCE = """
-UPDATE account_status SET probe_at = now(), attempts = 0
-WHERE tenant = $1 AND ($2 = '' OR assignee = $2) AND probe_at IS NOT NULL
+UPDATE account_status s SET probe_at = now(), attempts = 0 FROM (
+    SELECT tenant, assignee FROM account_status
+    WHERE tenant = $1 AND ($2 = '' OR assignee = $2) AND probe_at IS NOT NULL
+    ORDER BY tenant, assignee FOR UPDATE
+) c WHERE s.tenant = c.tenant AND s.assignee = c.assignee
 """
 
 _LOOK_AT = f"""
