@@ -90,9 +90,10 @@ WITH locked AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::text[],
         $9::integer[], $10::boolean[], $11::boolean[], $12::integer[], $13::text[], $14::timestamptz[],
-        $15::text[], $16::text[], $17::text[], $18::bytea[], $19::jsonb[]
+        $15::text[], $16::text[], $17::text[], $18::bytea[], $19::jsonb[], $20::timestamptz[]
     ) AS r (entry_id, write_version, plan, directory, mailbox, hash, event_id, etag, generation, in_doubt, settled,
-            attempts, last_error, due_at, calendar, applied_grant, refusal, master_hash, standing_series)
+            attempts, last_error, due_at, calendar, applied_grant, refusal, master_hash, standing_series,
+            access_asked_at)
 )
 UPDATE entry e SET
     applied_plan = CASE WHEN r.settled THEN r.plan ELSE e.applied_plan END,
@@ -108,8 +109,14 @@ UPDATE entry e SET
     last_error = CASE WHEN e.plan = r.plan THEN r.last_error ELSE e.last_error END,
     refusal = CASE WHEN e.plan = r.plan THEN r.refusal ELSE e.refusal END,
     owed = e.owed AND NOT (r.settled AND e.plan = r.plan),
-    -- A plan made while this work was under way is still to be done, unless it waits for a confirmation.
-    due_at = CASE WHEN e.parked_at IS NOT NULL THEN NULL WHEN e.plan <> r.plan THEN now() ELSE r.due_at END
+    -- A plan made while this work was under way is still to be done, unless it waits for a confirmation. What was found
+    -- before somebody asked for another look is looked at anew, if it is not what was hoped for.
+    due_at = CASE
+        WHEN e.parked_at IS NOT NULL THEN NULL
+        WHEN e.plan <> r.plan THEN now()
+        WHEN r.due_at IS NOT NULL AND e.access_asked_at IS DISTINCT FROM r.access_asked_at THEN now()
+        ELSE r.due_at
+    END
 FROM results r JOIN locked l USING (entry_id)
 WHERE e.entry_id = r.entry_id AND e.write_version = r.write_version
 RETURNING e.entry_id, e.plan, e.plan = r.plan AS current
@@ -144,19 +151,23 @@ FROM unnest($1::uuid[], $2::bigint[]) AS r (entry_id, plan) JOIN locked USING (e
 WHERE e.entry_id = r.entry_id AND e.plan = r.plan AND e.refusal IS NOT NULL AND NOT e.owed
 """
 
-# Also those that wait because the check itself is forbidden.
+# Also those that wait because the check itself is forbidden, and those that are being checked at this moment: what they
+# find may be what was so before.
 _ASK_ACCESS = """
 WITH locked AS (
     SELECT e.entry_id FROM entry e
     WHERE e.tenant = $1 AND ($2::text IS NULL OR e.assignee = $2)
-      AND (e.refusal IS NOT NULL OR (e.due_at IS NOT NULL AND e.last_error = 'access_check_forbidden'))
+      AND (e.refusal IS NOT NULL OR (e.due_at IS NOT NULL AND e.owed AND e.assigner IS NOT NULL))
       AND ($3::text IS NULL OR EXISTS (
         SELECT FROM item i
         WHERE (i.tenant, i.source, i.kind, i.id) = (e.tenant, e.source, e.kind, e.id) AND i.owner = $3
       ))
     ORDER BY e.entry_id FOR UPDATE OF e
 )
-UPDATE entry e SET access_asked_at = now(), due_at = now() FROM locked l WHERE e.entry_id = l.entry_id
+UPDATE entry e SET access_asked_at = now(), due_at = CASE
+    -- What waits or rests for something else goes on doing so, and is checked as it was asked for when it is tried.
+    WHEN e.refusal IS NOT NULL OR e.last_error = 'access_check_forbidden' THEN now() ELSE e.due_at END
+FROM locked l WHERE e.entry_id = l.entry_id
 """
 
 _LOOK_AT = f"""
@@ -195,7 +206,7 @@ FROM entry e WHERE e.entry_id = ANY ($1::uuid[])
 """
 
 _PUT_WIDTH = 21
-_RECORD_WIDTH = 19
+_RECORD_WIDTH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +259,8 @@ class Result:
     last_error: Reason | None
     due_at: datetime | None
     refusal: Reason | None = None
+    access_asked_at: datetime | None = None
+    """As it was loaded: asked for again meanwhile, what is not done yet is due at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +335,9 @@ async def reopen(connection: Connection, refused: list[tuple[UUID, int]]) -> Non
 
 
 async def ask_access(pool: asyncpg.Pool, tenant: str, *, assignee: str | None, owner: str | None) -> None:
-    """Have entries that were refused, or could not be checked, looked at at once; what was read before is void.
+    """Have entries that were refused, or are not checked yet, looked at at once; what was read before is void.
+
+    Those that are being checked at this moment are looked at once more if they are refused.
 
     None means any assignee, any owner.
     """
@@ -492,6 +507,7 @@ def _result_row(result: Result) -> tuple[object, ...]:
         result.refusal.value if result.refusal else None,
         applied.master_hash,
         applied.series.to_json() if applied.series else None,
+        result.access_asked_at,
     )
 
 

@@ -102,8 +102,11 @@ class Accounts:
             if event is not None:
                 messages.append(_message(event, status.seq))
             self._sum_up(judgement, account, about, before[account], status)
-        changed = [(old, after[account]) for account, old in before.items() if old != after[account]]
+        changed = [(before[account], new) for account, new in after.items() if before[account] != new]
         await accounts.put(connection, [new for _, new in changed])
+        opened = {new.account.tenant for old, new in changed if _opens(old, new)}
+        covered = [account for account in before if account.tenant in opened and not account.is_tenant]
+        await accounts.probe_now(connection, covered)
         await outbox.add_messages(connection, messages, now)
         judgement.changes = changed
         for finding in findings:
@@ -120,8 +123,6 @@ class Accounts:
         for old, new in judgement.changes:
             if lets_go(old, new):
                 await accounts.wake(connection, new.account)
-                if new.account.is_tenant and new.reason is None:
-                    await accounts.probe_accounts_of(connection, new.account.tenant)
             elif new.attempts > old.attempts:
                 # What is to be removed from a mailbox that stays unknown need not wait for it to come back.
                 await accounts.wake(connection, new.account, only_leaving=True)
@@ -151,7 +152,10 @@ class Accounts:
         """Whether the account's row must be looked at because of this."""
         if finding.probes or (finding.fault is not None and trouble_of(finding, None) is not None):
             return True
-        return finding.worked and self._known.get(account) != _known(finding, account)
+        known = self._known.get(account)
+        if known is not None and finding.bears_roles is None and known[0] == _known(finding, account)[0]:
+            return False
+        return finding.worked and known != _known(finding, account)
 
     def _sum_up(self, judgement: Judgement, account: Account, about: list[Finding], old: Status, new: Status) -> None:
         if new.reason is None:
@@ -162,6 +166,11 @@ class Accounts:
             if account in finding.probes:
                 result = "works" if new.reason is None else "troubled" if new.attempts > old.attempts else "unclear"
                 judgement.probed.append(result)
+
+
+def _opens(old: Status, new: Status) -> bool:
+    """Whether a trouble of the tenant as a whole is over, and those of its accounts come to light again."""
+    return new.account.is_tenant and old.reason is not None and new.reason is None
 
 
 def _known(finding: Finding, account: Account) -> tuple[str, bool | None]:

@@ -239,6 +239,7 @@ class Handler:
         for gate in self._gates:
             passage: Passage = await gate.admit(work.loaded)
             work.requests += passage.requests
+            work.worked = work.worked or passage.answered
             if passage.fault is not None:
                 self._stop(work, Step.READ, passage.fault, reload=False)
                 return
@@ -364,6 +365,7 @@ class Handler:
             due_at=due_at,
             # What cannot be told now lifts nothing: the plan stays refused until it is opened anew.
             refusal=work.refusal or work.loaded.refusal,
+            access_asked_at=work.loaded.access_asked_at,
         )
 
     def _report(self, work: _Work, recorded: dict[UUID, bool]) -> Report:

@@ -49,8 +49,9 @@ class Pace:
 class Finding:
     """What working on an entry said of its account.
 
-    `entry` is as it was loaded, `fault` what stopped it, `worked` whether Graph did what was asked. `bears_roles` is of
-    the token. It was sent as a probe of `probes`, if there are any.
+    `entry` is as it was loaded, `fault` what stopped it, `worked` whether Graph did anything that was asked of the
+    mailbox, if only to let us read. `bears_roles` is of the token, None if something was read and no more. It was sent
+    as a probe of `probes`, if there are any.
     """
 
     entry: Entry
@@ -184,8 +185,11 @@ def _is_same(one: Reason | None, other: Reason | None) -> bool:
 
 def proves(finding: Finding, status: Status) -> bool:
     """Whether work that was done shows that the account is not, or no longer, in trouble."""
+    fault = finding.fault
     if not finding.worked or trouble_of(finding, None) is not None:
         return False
+    if fault is not None and _is_same(status.reason, fault.reason):
+        return False  # the mailbox answered, and then this was met once more
     entry, place = finding.entry, finding.place
     if status.account.is_tenant:
         return status.reason is None or status.directory.casefold() == place.directory.casefold()

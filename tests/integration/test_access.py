@@ -465,3 +465,23 @@ async def test_a_named_calendar_has_a_sharing_of_its_own(running: World) -> None
         )
         await tenant.publish(AccessRecheckRequested(tenant=tenant.id, assignee="ann"))
         await is_lifted(tenant, event)
+
+
+async def test_a_recheck_on_request_is_not_lost_on_a_check_under_way(world: World) -> None:
+    seldom = {"writer_refusal_recheck_s": 600.0, "writer_access_refusal_ttl_s": 600.0}
+    async with world.ingest(), world.writer(**seldom), world.tenant("ann", "olga") as tenant:
+        # Graph reads the sharing, and takes its time to say so.
+        late = Fault(tenant=tenant.directory, operation="list_permissions", delay_ms=3_000, after_apply=True, times=1)
+        await world.admin.add_fault(late)
+        event = tenant.action("a1", "ann", owner="olga")
+        await tenant.publish(event)
+
+        async def asked() -> bool:
+            return (await looks(tenant))["list_permissions"] == 1
+
+        await until(asked, "the sharing to be read")
+        await share(tenant, "write")
+        await tenant.publish(AccessRecheckRequested(tenant=tenant.id))
+        outcome = await is_lifted(tenant, event)
+        assert outcome.revision == 1
+        assert tenant.ended("a1", "ann")[-1] == (1, *ACCEPTED)
