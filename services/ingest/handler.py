@@ -156,7 +156,7 @@ class Handler:
             case AccessRecheckRequested():
                 await entries.ask_access(self._pool, request.tenant, assignee=request.assignee, owner=request.owner)
             case RemovalsConfirmed():
-                await removals.release(self._pool, request.tenant, request.user, asked_at, datetime.now(UTC))
+                await removals.confirm(self._pool, request, asked_at, datetime.now(UTC))
                 self._watch.wake()
 
     async def _take_in(self, batch: _Batch) -> tuple[list[Due], int]:

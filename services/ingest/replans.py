@@ -172,7 +172,7 @@ class Replanner:
         settings = await switches.fetch(connection, needed)
         with planning():
             intake = plan_anew(stored, current, settings, now)
-        await removals.hold_for_replan(connection, intake, current, replan, now)
+        await removals.hold_for_replan(connection, intake, current, replan)
         left = self._leave_to_sweeper(intake, replan, now)
         await entries.put_desired(connection, list(intake.planned.values()))
         await outbox.add(connection, intake.outcomes, now)
