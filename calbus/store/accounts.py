@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from calbus.entry import Place
 from calbus.store.connection import Connection
 from schemas.reasons import Reason
 
@@ -106,8 +107,18 @@ WHERE s.tenant = k.tenant AND s.assignee = k.assignee AND s.probe_at IS NOT NULL
 # Any entry at rest will do; which one is left to chance, so that one which is odd itself does not stand for all. Those
 # that were refused only read, if that: others tell more, and are waited for.
 _DUE = """
-SELECT s.tenant, s.assignee, s.attempts, t.probe_at AS covered_until, c.entry_id
+SELECT s.tenant, s.assignee, s.attempts, t.probe_at AS covered_until, c.entry_id,
+    coalesce(whole.body ->> 'directory', s.directory) AS directory,
+    coalesce(a.body ->> 'mailbox', s.mailbox) AS mailbox,
+    s.assignee <> '' AND a.body ->> 'mailbox' IS NULL AS unlinked
 FROM account_status s
+LEFT JOIN setting whole ON whole.tenant = s.tenant AND whole.scope = 'tenant' AND whole.name = ''
+LEFT JOIN LATERAL (
+    SELECT body FROM setting
+    WHERE tenant = s.tenant AND scope = 'account' AND (s.assignee = '' OR name = s.assignee)
+      AND body ->> 'mailbox' IS NOT NULL
+    ORDER BY name LIMIT 1
+) a ON true
 LEFT JOIN account_status t
   ON t.tenant = s.tenant AND t.assignee = '' AND s.assignee <> '' AND t.probe_at IS NOT NULL
 LEFT JOIN LATERAL (
@@ -154,7 +165,7 @@ UPDATE entry e SET due_at = now() FROM (
 
 _COUNT = """
 SELECT reason, count(*) AS accounts FROM account_status
-WHERE probe_at IS NOT NULL AND told IS NOT NULL AND told <> 'working' GROUP BY reason
+WHERE probe_at IS NOT NULL AND told IS NOT NULL AND told NOT IN ('working', 'account_unlinked') GROUP BY reason
 """
 
 _PUT_WIDTH = 12
@@ -195,13 +206,19 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class DueProbe:
-    """A trouble that is to be looked at. `entry_id` rests because of it; None if nothing does."""
+    """A trouble that is to be looked at. `entry_id` rests because of it; None if nothing does.
+
+    `place` is the mailbox that the account has now, or any of the tenant's; without an account, where it was met last.
+    """
 
     account: Account
     attempts: int
     entry_id: UUID | None
     covered_until: datetime | None
     """The tenant is in trouble as a whole, and is looked at then."""
+    place: Place
+    unlinked: bool
+    """There is no such account any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +309,14 @@ async def due_probes(connection: Connection, now: datetime, limit: int) -> list[
     """Troubles to look at, longest due first, which no other process looks at, locked until the transaction ends."""
     rows = await connection.fetch(_DUE, now, limit)
     return [
-        DueProbe(Account(row["tenant"], row["assignee"]), row["attempts"], row["entry_id"], row["covered_until"])
+        DueProbe(
+            Account(row["tenant"], row["assignee"]),
+            row["attempts"],
+            row["entry_id"],
+            row["covered_until"],
+            Place(row["directory"], row["mailbox"]),
+            row["unlinked"],
+        )
         for row in rows
     ]
 

@@ -10,8 +10,9 @@ from datetime import datetime
 from uuid import UUID
 
 from calbus.entry import Entry
+from calbus.graph.calls import Response
 from calbus.store import accounts, entries, outbox
-from calbus.store.accounts import Account, Status
+from calbus.store.accounts import Account, DueProbe, Status
 from calbus.store.connection import Connection
 from calbus.store.outbox import Message
 from calbus.telemetry import PROBES, log
@@ -21,11 +22,13 @@ from services.writer.troubles import (
     Pace,
     holds,
     lets_go,
+    looked,
     may_be_gone,
     remembers,
     stands,
     told,
     trouble_of,
+    worked,
 )
 
 KNOWN_MAX_ACCOUNTS = 100_000
@@ -127,6 +130,30 @@ class Accounts:
                 # What is to be removed from a mailbox that stays unknown need not wait for it to come back.
                 await accounts.wake(connection, new.account, only_leaving=True)
 
+    async def look(
+        self, connection: Connection, probe: DueProbe, response: Response | None, now: datetime
+    ) -> Judgement:
+        """Take in how a mailbox answered that was read for want of an entry; None: the account is unlinked."""
+        judgement = Judgement(probed=["unclear"])
+        before = await accounts.lock(connection, [probe.account])
+        old = before[probe.account]
+        if old.reason is None:
+            return judgement
+        if response is None:
+            after = worked(old, now)
+        else:
+            after = looked(old, probe.place, response.fault, response.bears_roles, now, self._pace)
+        after, event = told(old, after, now, unlinked=response is None)
+        await accounts.put(connection, [after])
+        if _opens(old, after):
+            await accounts.probe_now(connection, [account for account in before if not account.is_tenant])
+        if event is not None:
+            await outbox.add_messages(connection, [_message(event, after.seq)], now)
+        judgement.changes = [(old, after)]
+        judgement.probed = [_word(old, after)]
+        await self.carry_out(connection, judgement, {})
+        return judgement
+
     def remember(self, judgement: Judgement) -> None:
         """The transaction has committed: keep in mind what need not be looked up again."""
         for old, new in judgement.changes:
@@ -164,8 +191,12 @@ class Accounts:
                     judgement.works[account] = _known(finding, account)
         for finding in about:
             if account in finding.probes:
-                result = "works" if new.reason is None else "troubled" if new.attempts > old.attempts else "unclear"
-                judgement.probed.append(result)
+                judgement.probed.append(_word(old, new))
+
+
+def _word(old: Status, new: Status) -> str:
+    """What a probe said."""
+    return "works" if new.reason is None else "troubled" if new.attempts > old.attempts else "unclear"
 
 
 def _opens(old: Status, new: Status) -> bool:

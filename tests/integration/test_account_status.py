@@ -11,6 +11,7 @@ from calbus.store import accounts
 from calbus.store.accounts import Account
 from schemas.reasons import NextActor, Reason, explain
 from schemas.results import AccountState, AccountStatus, Ending
+from schemas.switches import AccountUnlinked, Leftovers
 from simulator.client import App, Fault, MailboxKind, Secret
 from tests.support.waiting import until
 from tests.support.world import CLIENT_ID, CLIENT_SECRET, ROLES, Tenant, World, kill
@@ -394,3 +395,45 @@ async def test_rows_of_accounts_are_locked_before_entries_when_a_tenants_trouble
     finally:
         await opening.close()
         await other.close()
+
+
+async def test_a_trouble_that_nothing_waits_for_any_more_ends_by_itself(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        await tenant.publish(tenant.action("a1", "ann"))
+        await tenant.status("ann", "mailbox_not_in_cloud")
+        gone = tenant.deleted("a1")
+        await tenant.publish(gone)
+        await tenant.outcome(gone, "ann")
+        assert told(tenant, "ann") == ["mailbox_not_in_cloud"]
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"))
+        await tenant.status("ann", "working")
+        assert (await tenant.stats()).violations == {}
+
+
+async def test_the_trouble_of_an_account_that_is_unlinked_ends_with_it(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        await tenant.publish(tenant.action("a1", "ann"))
+        await tenant.status("ann", "mailbox_not_in_cloud")
+        revision = tenant.revision("account ann")
+        await tenant.publish(AccountUnlinked(tenant=tenant.id, user="ann", revision=revision, entries=Leftovers.KEEP))
+        assert (await tenant.status("ann", "account_unlinked")).state is AccountState.WORKING
+        # Linked again, the account's first success is told as ever.
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"))
+        await tenant.publish(tenant.account("ann"))
+        await tenant.publish(tenant.action("a2", "ann"))
+        await tenant.status("ann", "working")
+        assert told(tenant, "ann") == ["mailbox_not_in_cloud", "account_unlinked", "working"]
+
+
+async def test_a_tenants_trouble_that_nothing_waits_for_any_more_ends_by_itself(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.put_tenant(tenant.directory, apps=[App("another", secret="x")], domain=tenant.domain)
+        await tenant.publish(tenant.action("a1", "ann"))
+        await tenant.status(None, "app_not_in_directory")
+        gone = tenant.deleted("a1")
+        await tenant.publish(gone)
+        await tenant.outcome(gone, "ann")
+        await running.admin.put_tenant(tenant.directory, apps=[GOOD], domain=tenant.domain)
+        await tenant.status(None, "working")
