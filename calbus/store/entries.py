@@ -18,7 +18,7 @@ _COLUMNS = """
     e.revision, e.plan, e.intent, e.reason, e.directory, e.mailbox, e.content, e.content_hash,
     e.applied_plan, e.applied_directory, e.applied_mailbox, e.applied_hash, e.event_id, e.etag, e.generation,
     e.in_doubt, e.owed, e.since, e.calendar, e.assigner, e.notice, e.applied_calendar, e.applied_grant,
-    e.parked_at IS NOT NULL AS parked, e.master_hash, e.standing_series
+    e.parked_at IS NOT NULL AS parked, e.master_hash, e.standing_series, e.left_behind
 """
 
 _LOCK_OF_ITEMS = f"""
@@ -90,10 +90,11 @@ WITH locked AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::text[],
         $9::integer[], $10::boolean[], $11::boolean[], $12::integer[], $13::text[], $14::timestamptz[],
-        $15::text[], $16::text[], $17::text[], $18::bytea[], $19::jsonb[], $20::timestamptz[]
+        $15::text[], $16::text[], $17::text[], $18::bytea[], $19::jsonb[], $20::timestamptz[],
+        $21::text[]
     ) AS r (entry_id, write_version, plan, directory, mailbox, hash, event_id, etag, generation, in_doubt, settled,
             attempts, last_error, due_at, calendar, applied_grant, refusal, master_hash, standing_series,
-            access_asked_at)
+            access_asked_at, left_behind)
 )
 UPDATE entry e SET
     applied_plan = CASE WHEN r.settled THEN r.plan ELSE e.applied_plan END,
@@ -102,7 +103,7 @@ UPDATE entry e SET
     applied_mailbox = coalesce(r.mailbox, e.applied_mailbox),
     applied_calendar = CASE WHEN r.mailbox IS NULL THEN e.applied_calendar ELSE r.calendar END,
     applied_hash = r.hash, event_id = r.event_id, applied_grant = r.applied_grant,
-    master_hash = r.master_hash, standing_series = r.standing_series,
+    master_hash = r.master_hash, standing_series = r.standing_series, left_behind = r.left_behind,
     applied_at = CASE WHEN r.settled THEN now() ELSE e.applied_at END,
     etag = r.etag, generation = r.generation, in_doubt = r.in_doubt, write_version = e.write_version + 1,
     attempts = CASE WHEN e.plan = r.plan THEN r.attempts ELSE e.attempts END,
@@ -206,7 +207,7 @@ FROM entry e WHERE e.entry_id = ANY ($1::uuid[])
 """
 
 _PUT_WIDTH = 21
-_RECORD_WIDTH = 20
+_RECORD_WIDTH = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +440,7 @@ def _entry(row: asyncpg.Record) -> Entry:
             grant=row["applied_grant"],
             master_hash=row["master_hash"],
             series=StandingSeries.from_json(row["standing_series"]) if row["standing_series"] else None,
+            left_behind=row["left_behind"],
         ),
         owed=row["owed"],
         since=row["since"],
@@ -508,6 +510,8 @@ def _result_row(result: Result) -> tuple[object, ...]:
         applied.master_hash,
         applied.series.to_json() if applied.series else None,
         result.access_asked_at,
+        # Told with the outcome that this result decides.
+        None if result.settled else applied.left_behind,
     )
 
 

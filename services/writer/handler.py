@@ -40,6 +40,8 @@ STEPS_MAX = 4
 GRACE_S = 0.3
 # Few requests go alone and side by side: a batch answers only when its slowest item does.
 SINGLES_MAX = 4
+# Upstream hears that one calendar shows what no plan wants there.
+LEFT_BEHIND = "The entry could not be removed from the account's former mailbox and was left there."
 _WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE, Step.MOVE, Step.CANCEL)
 
 
@@ -264,10 +266,19 @@ class Handler:
     def _take_answer(self, work: _Work, step: Step, response: Response) -> None:
         place = _place(work)
         attempts = max(work.loaded.attempts, work.misses)
+        if any(account.is_tenant for account in work.probes):
+            attempts = 0  # what this mailbox says is the whole tenant's affair
         circumstances = Circumstances(work.repeat, attempts, self._doubt_left_s(work))
         after = advance(work.entry, step, response, circumstances)
         if step in _WRITING and (response.fault is None or response.fault.may_be_applied):
             work.written_in = place
+        if after.entry.applied.left_behind != work.entry.applied.left_behind:
+            log.warning(
+                "an event is left behind in a mailbox that is closed to us",
+                entry_id=str(work.entry.entry_id),
+                lane=place.lane,
+                reason=response.fault.reason if response.fault is not None else None,
+            )
         work.entry = after.entry
         work.requests += 1
         work.repeat = response.fault if step is Step.CREATE else None
@@ -441,10 +452,12 @@ def _outcome(work: _Work, now: datetime) -> Outcome | None:
     if not work.loaded.entry.owed or not _settled(work):
         return None
     desired = work.entry.desired
+    notice = LEFT_BEHIND if work.entry.applied.left_behind is not None else ""
     if work.refusal is not None:
-        return outcome(work.entry, Ending.REFUSED, work.refusal, now)
+        return outcome(work.entry, Ending.REFUSED, work.refusal, now, notice=notice)
     if work.failed is not None:
-        return outcome(work.entry, Ending.FAILED, work.failed, now)
+        return outcome(work.entry, Ending.FAILED, work.failed, now, notice=notice)
     if desired.intent is Intent.PRESENT:
-        return outcome(work.entry, Ending.APPLIED, Reason.WRITTEN if work.wrote else Reason.UNCHANGED, now)
-    return outcome(work.entry, ending_without_writing(desired.reason), desired.reason, now)
+        reason = Reason.WRITTEN if work.wrote else Reason.UNCHANGED
+        return outcome(work.entry, Ending.APPLIED, reason, now, notice=notice)
+    return outcome(work.entry, ending_without_writing(desired.reason), desired.reason, now, notice=notice)
