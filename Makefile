@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Processes that share the suite, each with engines of its own.
+WORKERS ?= 2
 
 .PHONY: help
 help: ## Show this list
@@ -25,7 +27,7 @@ demo: $(READY) ## Start everything, publish a recorded day, show the calendars, 
 
 .PHONY: test
 test: $(READY) ## Prove it: the suite on real Kafka, real PostgreSQL and the simulator
-	@$(BIN)/pytest -m "not slow" $(ARGS)
+	@$(BIN)/pytest -m "not slow" -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(READY) ## What takes long: sizes that `make test` leaves out

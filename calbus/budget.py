@@ -12,6 +12,11 @@ BURST_SHARE = 0.05
 # A re-plan's entries come due at this share of the rate at which a mailbox takes requests. The rest is for what is
 # published meanwhile, which would otherwise queue behind them.
 REPLAN_SHARE = 0.7
+# So many of a mailbox's entries are woken at once: whoever flips a switch for a few items sees it happen.
+REPLAN_WOKEN_MAX_ENTRIES = 50
+# What one writer is taken to send to all mailboxes together: 64 batches in flight, four requests of each at a time, a
+# quarter of a second for each request. Real mailboxes may be slower or quicker.
+WRITER_REQUESTS_PER_S = 1_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +43,11 @@ class MailboxBudget:
     def seconds_for(self, requests: int) -> float:
         """How long so many requests take at least, after a quiet time."""
         return max(requests - self.burst_requests, 0.0) * self.interval_s
+
+    def replan_seconds_for(self, entries: int) -> float:
+        """How long a re-plan lets so many entries of a mailbox wait until the last one is due."""
+        return max(entries - REPLAN_WOKEN_MAX_ENTRIES, 0) * self.replan_interval_s
+
+    def writer_seconds_for(self, requests: int) -> float:
+        """How long one writer takes for so many requests, however many mailboxes they go to."""
+        return requests / WRITER_REQUESTS_PER_S

@@ -163,6 +163,8 @@ class Applied:
     """Of a series whose exceptions are still due: the content whose master stands."""
     series: StandingSeries | None = None
     """Of a series with exceptions; None of everything else."""
+    left_behind: str | None = None
+    """The lane of a mailbox that was left with our event in it, since nobody lets us in; until that is told."""
 
     @property
     def may_exist(self) -> bool:

@@ -7,8 +7,8 @@ from schemas.reasons import Reason, explain
 from schemas.results import Ending, Outcome
 
 
-def outcome(entry: Entry, ending: Ending, reason: Reason, now: datetime) -> Outcome:
-    """The outcome of the entry's desired plan."""
+def outcome(entry: Entry, ending: Ending, reason: Reason, now: datetime, *, notice: str = "") -> Outcome:
+    """The outcome of the entry's desired plan; `notice` is said beside what the plan itself has to say."""
     explanation = explain(reason)
     return Outcome(
         tenant=entry.item.tenant,
@@ -24,7 +24,7 @@ def outcome(entry: Entry, ending: Ending, reason: Reason, now: datetime) -> Outc
         message=explanation.says,
         next_actor=explanation.next_actor,
         remedy=explanation.remedy,
-        notice=entry.desired.notice,
+        notice=" ".join(filter(None, (entry.desired.notice, notice))),
         decided_at=now,
     )
 

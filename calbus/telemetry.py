@@ -5,6 +5,7 @@ Ids only: never a token, a subject line or a person's address; never a mailbox o
 
 import logging
 import sys
+from traceback import extract_tb
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -18,6 +19,9 @@ RECORDS = Counter(
 )
 OUTCOMES = Counter("calbus_outcomes", "Outcomes decided, by ending and reason.", ["ending", "reason"])
 DEAD_LETTERS = Counter("calbus_dead_letters", "Messages that could not be understood, by reason.", ["reason"])
+UNPLANNABLE = Counter(
+    "calbus_unplannable", "Items whose planning ended in an error of calbus itself, by what asked for it.", ["cause"]
+)
 ENTRIES_OWED = Gauge("calbus_entries_owed", "Entries whose newest plan has no outcome yet.")
 REPLAN_PENDING = Gauge("calbus_replan_pending", "Settings changes whose items are still being planned anew.")
 REPLAN_ITEMS_LEFT = Gauge("calbus_replan_items_left", "Items that are still to be planned anew.")
@@ -122,6 +126,11 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     # aiokafka reports every refused connection attempt; `calbus_dependency_up` and our own line say it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Where an error came from, outermost first, without its words: those may quote what is never logged."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
 
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("calbus")

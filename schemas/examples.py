@@ -264,7 +264,7 @@ EXAMPLES: dict[type[Model], dict[str, Example]] = {
         },
     },
     RemovalsConfirmed: {
-        "complete": {"tenant": "contoso", "user": "u-2077"},
+        "complete": {"tenant": "contoso", "user": "u-2077", "until": "2026-11-23T09:14:05.123456Z"},
         "minimal": {"tenant": "contoso"},
     },
     AccountStatus: {

@@ -273,7 +273,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "A revision that was seen before came again with other content.",
         "Raise the revision with every change.",
     ),
-    Reason.NOT_STORABLE: _E(_P, "The database refused the event's content.", "Report this as a fault of calbus."),
+    Reason.NOT_STORABLE: _E(
+        _P, "The event's content could not be planned or stored.", "Report this as a fault of calbus."
+    ),
 }
 
 

@@ -149,6 +149,8 @@ class RemovalsConfirmed(Model):
     """Whose removals."""
     user: Identifier | None = None
     """Only those from this user's calendar; all of the tenant's if left out."""
+    until: AwareDatetime | None = None
+    """Only those parked until then, as calbus told when it showed them; if left out, until this was published."""
 
 
 class DeadLetter(Model):

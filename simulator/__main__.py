@@ -24,6 +24,13 @@ def _settings() -> Settings:
     parser.add_argument("--state-dir", type=Path, help="where ca.pem goes; default: a temporary directory")
     parser.add_argument("--seed-file", type=Path, help="JSON with the tenants to start with")
     parser.add_argument("--state-file", type=Path, help="loaded at the start if it is there, written at the end")
+    parser.add_argument(
+        "--trusted-ca-file",
+        type=Path,
+        action="append",
+        default=[],
+        help="PEM; endpoints of subscriptions may have its certificates; may be repeated",
+    )
     given = parser.parse_args()
     return Settings(
         host=given.host,
@@ -32,6 +39,7 @@ def _settings() -> Settings:
         state_dir=given.state_dir,
         seed_file=given.seed_file,
         state_file=given.state_file,
+        trusted_ca_files=tuple(given.trusted_ca_file),
     )
 
 

@@ -187,6 +187,18 @@ def validation_failed(*, timed_out: bool) -> GraphError:
     )
 
 
+def certificate_refused(reason: str) -> GraphError:
+    """400: resource data cannot be encrypted with what the subscription gives for it."""
+    return GraphError(400, "ValidationError", f"Certificate validation error: {reason}")
+
+
+def resource_refused(reason: str) -> GraphError:
+    """400: Exchange cannot watch the resource of a subscription with these query options."""
+    return GraphError(
+        400, "ExtensionError", f"Operation: Create; Exception: [Status Code: BadRequest; Reason: {reason}]"
+    )
+
+
 def too_many_subscriptions(subscriptions_max: int) -> GraphError:
     """403: the mailbox has all the subscriptions it can have, of all applications together."""
     return GraphError(

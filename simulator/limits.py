@@ -1,18 +1,31 @@
 """The numbers of the service that can be set while it runs: what it allows, how slow it is, where it is unsure.
 
-Values only. Source of the defaults: Microsoft docs "throttling-limits", Outlook section.
+Values only. Source of the defaults: Microsoft docs "throttling-limits".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from pydantic import ConfigDict
 
+MILLISECONDS_MAX = 3_600_000
+SECONDS_MAX = 10 * 366 * 86_400
+BYTES_MAX = 10**12
+NUMBER_MAX = 10**9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the service allows and how slow it is. Defaults are the documented limits and no latency.
+    """What the service allows and how slow it is. Defaults are the documented limits.
 
+    `latency_ms` and `latency_jitter_ms`: how long a call lasts, and by how much more or less. Calls that last no time
+    are hardly ever seen to be made at once, so a ledger without violations proves little at 0.
+
+    `directory_*_units_max`: resource units of one application in one tenant's directory, by the tenant's size; null
+    lifts the limit. `application_max_requests` is of one application over all tenants, in real time; null lifts it, and
+    the number that holds is that of the tenant called.
+    `identical_token_requests_max`: so many token requests that are the same within `identical_token_window_s` are no
+    loop yet; null never looks for loops. 15 is the documented number, for which a client has to cache its tokens.
     `retry_after_grace_ms`: a call that was on the wire when its mailbox's 429 was written is not disobedience.
     `subject_max_chars`: the real limit is unconfirmed; None allows any length.
     `transaction_ids_outlive_events`: whether a deleted event's transactionId stays used is unconfirmed.
@@ -37,8 +50,16 @@ class Limits:
     window_s: float = 600.0
     upload_max_bytes: int = 150 * 1024 * 1024
     upload_window_s: float = 300.0
+    directory_small_units_max: int | None = 3_500
+    directory_medium_units_max: int | None = 5_000
+    directory_large_units_max: int | None = 8_000
+    directory_window_s: float = 10.0
+    application_max_requests: int | None = 130_000
+    application_window_s: float = 10.0
+    identical_token_requests_max: int | None = None
+    identical_token_window_s: float = 300.0
     retry_after_grace_ms: float = 100.0
-    latency_ms: float = 0.0
+    latency_ms: float = 2.0
     latency_jitter_ms: float = 0.0
     subject_max_chars: int | None = 255
     attendees_max: int = 500
@@ -71,7 +92,10 @@ class Limits:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 return f"{name} must be at least 1."
-        for name in ("window_s", "upload_window_s", "validation_timeout_ms", "notification_timeout_ms"):
+        for name in (
+            "window_s", "upload_window_s", "directory_window_s", "application_window_s", "identical_token_window_s",
+            "validation_timeout_ms", "notification_timeout_ms",
+        ):  # fmt: skip
             if not getattr(self, name) > 0:
                 return f"{name} must be more than 0."
         for name in (
@@ -90,8 +114,23 @@ class Limits:
                 return f"{name} cannot be negative."
         for name in (
             "subject_max_chars", "token_lifetime_s", "long_token_lifetime_s", "refresh_token_uses_max",
-            "sign_in_frequency_s", "subscription_authorization_s",
+            "sign_in_frequency_s", "subscription_authorization_s", "directory_small_units_max",
+            "directory_medium_units_max", "directory_large_units_max", "application_max_requests",
+            "identical_token_requests_max",
         ):  # fmt: skip
             if (number := getattr(self, name)) is not None and number < 1:
                 return f"{name} must be at least 1, or null."
+        for field in fields(self):
+            number, number_max = getattr(self, field.name), _max_of(field.name)
+            if number is not None and number > number_max:
+                return f"{field.name} must be at most {number_max}."
         return None
+
+
+def _max_of(name: str) -> int:
+    """Far above anything real, and low enough that nothing overflows or waits for ever: by the unit in the name."""
+    if name.endswith("_ms"):
+        return MILLISECONDS_MAX
+    if name.endswith("_s"):
+        return SECONDS_MAX
+    return BYTES_MAX if name.endswith("_bytes") else NUMBER_MAX

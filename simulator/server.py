@@ -1,11 +1,11 @@
 """Starts the simulator: one application on an HTTPS port and an HTTP port, with a certificate of its own authority."""
 
 import asyncio
-import shutil
+import ipaddress
 import ssl
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from simulator.outlook.web import OutlookHandler
 from simulator.world import World
 
 REQUEST_MAX_BYTES = 4 * 1024 * 1024
+PORT_MAX = 65_535
+_NAMES = ("localhost", "127.0.0.1", "::1")
 # Calls that still wait out their latency are not worth waiting for.
 _SHUTDOWN_S = 0.2
 
@@ -33,7 +35,8 @@ _SHUTDOWN_S = 0.2
 class Settings:
     """How to start. Port 0 takes a free one; without a state directory a temporary one is made and removed.
 
-    The state file is loaded at the start if it is there, and written at the end; a seed file adds to it.
+    The state file is loaded at the start if it is there, and written at the end; a seed file adds to it. Endpoints
+    of subscriptions may have certificates of the authorities in `trusted_ca_files` (PEM) too.
     """
 
     host: str = "127.0.0.1"
@@ -42,11 +45,22 @@ class Settings:
     state_dir: Path | None = None
     seed_file: Path | None = None
     state_file: Path | None = None
+    trusted_ca_files: tuple[Path, ...] = ()
+
+    def problem(self) -> str | None:
+        """What is wrong with the settings, as a sentence; None if they can be used."""
+        for name in ("https_port", "http_port"):
+            if not 0 <= getattr(self, name) <= PORT_MAX:
+                return f"{name} must be from 0 to {PORT_MAX}."
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the simulator answers. `ca_file` is the certificate authority to trust, in PEM."""
+    """Where the simulator answers. `ca_file` is the certificate authority to trust, in PEM.
+
+    Of a host with several addresses it is one of them; of all interfaces (0.0.0.0, ::) the loopback one.
+    """
 
     graph_url: str
     login_url: str
@@ -69,11 +83,10 @@ def build_app(world: World) -> web.Application:
     return app
 
 
-def _tls_context(ca_file: Path) -> ssl.SSLContext:
-    authority = trustme.CA()
+def _tls_context(ca_file: Path, authority: trustme.CA, *names: str) -> ssl.SSLContext:
     authority.cert_pem.write_to_path(ca_file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(context)
+    authority.issue_cert(*names).configure_cert(context)
     return context
 
 
@@ -87,40 +100,94 @@ async def _close(runner: web.AppRunner) -> None:
     await asyncio.sleep(0)
 
 
+@contextmanager
+def _directory(given: Path | None) -> Iterator[Path]:
+    """The given directory, made if it is not there; or a temporary one, which goes whatever happens."""
+    if given is None:
+        with tempfile.TemporaryDirectory(prefix="graph-simulator-") as made:
+            yield Path(made)
+    else:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+
+
+def _filled_world(settings: Settings) -> World:
+    """The world of the settings' files. Raises OSError or ValueError with the name of the file that is not usable."""
+    if problem := settings.problem():
+        raise ValueError(problem)
+    world = World()
+    for authority in settings.trusted_ca_files:
+        try:
+            world.sender.trust(authority)
+        except OSError as error:
+            raise ValueError(f"{authority} is no certificate authority in PEM: {error.strerror}.") from None
+    if settings.state_file is not None:
+        state_file.check_writable(settings.state_file)
+        if settings.state_file.exists():
+            state_file.load(world, settings.state_file)
+    if settings.seed_file is not None:
+        try:
+            office.plant(world, settings.seed_file.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{settings.seed_file} is no seed file: {error}") from None
+    return world
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+async def _listen(runner: web.AppRunner, settings: Settings, context: ssl.SSLContext | None) -> tuple[str, int]:
+    """Opens a port, and returns an address that it is bound to."""
+    before = len(runner.addresses)
+    port = settings.http_port if context is None else settings.https_port
+    await web.TCPSite(runner, settings.host, port, ssl_context=context).start()
+    bound = runner.addresses[before]
+    return bound[0], bound[1]
+
+
+def _reached_at(bound: str, *, secure: bool) -> str:
+    """The host of the address to print. The loopback interface has the name that its certificate always had."""
+    address = ipaddress.ip_address(bound)
+    if address.is_unspecified or bound == "127.0.0.1":
+        return "localhost" if secure else "[::1]" if address.version == 6 else "127.0.0.1"
+    return _in_url(bound)
+
+
 @asynccontextmanager
 async def serve(settings: Settings) -> AsyncIterator[Addresses]:
     """Runs the simulator while the context is open; afterwards its ports are free and its own files gone.
 
-    Raises OSError if a port is taken, ValueError if the seed file or the state file is not usable.
+    Raises OSError if a port is taken or a file cannot be read or written, ValueError if a file holds what it should
+    not, both before anything has begun.
     """
-    world = World()
-    if settings.state_file is not None and settings.state_file.exists():
-        state_file.load(world, settings.state_file)
-    if settings.seed_file is not None:
-        office.plant(world, settings.seed_file.read_bytes())
-    state_dir = settings.state_dir or Path(tempfile.mkdtemp(prefix="graph-simulator-"))
-    runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=_SHUTDOWN_S)
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+    with _directory(settings.state_dir) as state_dir:
+        world = _filled_world(settings)
         ca_file = state_dir / "ca.pem"
-        context = _tls_context(ca_file)
+        authority = trustme.CA()
+        context = _tls_context(ca_file, authority, *_NAMES)
         world.sender.trust(ca_file)
-        await runner.setup()
-        await web.TCPSite(runner, settings.host, settings.https_port, ssl_context=context).start()
-        await web.TCPSite(runner, settings.host, settings.http_port).start()
-        https_port, http_port = (address[1] for address in runner.addresses)
-        login_url = f"https://localhost:{https_port}"
-        yield Addresses(
-            graph_url=login_url + GRAPH_PREFIX,
-            login_url=login_url,
-            http_url=f"http://127.0.0.1:{http_port}",
-            ca_file=str(ca_file),
-        )
-    finally:
-        world.stop()
-        await world.sender.close()
-        await _close(runner)
-        if settings.state_file is not None:
-            state_file.save(world, settings.state_file)
-        if settings.state_dir is None:
-            shutil.rmtree(state_dir)
+        runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        began = False
+        try:
+            await runner.setup()
+            host, https_port = await _listen(runner, settings, context)
+            if host not in _NAMES:
+                authority.issue_cert(*_NAMES, host).configure_cert(context)
+            http_host, http_port = await _listen(runner, settings, None)
+            login_url = f"https://{_reached_at(host, secure=True)}:{https_port}"
+            began = True
+            yield Addresses(
+                graph_url=login_url + GRAPH_PREFIX,
+                login_url=login_url,
+                http_url=f"http://{_reached_at(http_host, secure=False)}:{http_port}",
+                ca_file=str(ca_file),
+            )
+        finally:
+            try:
+                world.stop()
+                await world.sender.close()
+                await _close(runner)
+            finally:
+                if began and settings.state_file is not None:
+                    state_file.save(world, settings.state_file)

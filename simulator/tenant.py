@@ -10,14 +10,20 @@ from typing import Any
 from simulator.control.ledger import Ledger
 from simulator.entra.apps import AppRegistration, ServicePrincipal
 from simulator.entra.groups import Groups
+from simulator.entra.keys import SigningKey
+from simulator.entra.loops import LoopWatch
 from simulator.exchange.mailbox import Mailbox, MailboxKind
 from simulator.exchange.user import User
 from simulator.graph.budget import Budget
+from simulator.graph.directory_budget import DirectoryBudget
+from simulator.graph.told import ToldToWait
 from simulator.limits import Limits
 from simulator.notifications.courier import Courier
 from simulator.notifications.outbox import Outbox
 from simulator.notifications.sender import Sender
 
+# A hundred years: far enough for every window and expiry, and far from the end of the calendar.
+CLOCK_OFFSET_MAX_S = 100 * 366 * 86_400
 _USER_NAMESPACE = uuid.UUID("6f1c2f0e-5f5b-4c5e-8f0a-0d6c6b1f2a77")
 
 
@@ -26,13 +32,15 @@ class Tenant:
     """A tenant and everything countable in it.
 
     `registrations` are the applications made here, `principals` those known here, made here or consented to.
-    `approval_by_request`: users may ask for a consent that only administrators can give.
+    `approval_by_request`: users may ask for a consent that only administrators can give. `incarnation` is in every
+    token: those from before a reset, or before a state was loaded, are worth nothing.
     """
 
     id: str
     ledger: Ledger
     limits: Limits
     sender: InitVar[Sender]
+    signing_key: InitVar[SigningKey]
     domain: str | None = None
     registrations: dict[str, AppRegistration] = field(default_factory=dict)
     principals: dict[str, ServicePrincipal] = field(default_factory=dict)
@@ -42,17 +50,22 @@ class Tenant:
     groups: Groups = field(default_factory=Groups)
     own_limits: dict[str, Any] = field(default_factory=dict)
     clock_offset_s: float = 0.0
+    incarnation: str = field(default_factory=lambda: uuid.uuid4().hex)
     counts: Counter[str] = field(default_factory=Counter)
     violations: Counter[str] = field(default_factory=Counter)
     outbox: Outbox = field(init=False)
     courier: Courier = field(init=False)
+    token_loops: LoopWatch = field(default_factory=LoopWatch)
+    told: ToldToWait = field(default_factory=ToldToWait)
     _user_ids: dict[str, User] = field(default_factory=dict)
     _budgets: dict[tuple[str, str], Budget] = field(default_factory=dict)
+    _budgets_swept_at: float = 0.0
+    _directory_budgets: dict[str, DirectoryBudget] = field(default_factory=dict)
 
-    def __post_init__(self, sender: Sender) -> None:
+    def __post_init__(self, sender: Sender, signing_key: SigningKey) -> None:
         """Opens the outbox; nothing is sent before there is a subscription."""
         self.outbox = Outbox(self)
-        self.courier = Courier(self, sender)
+        self.courier = Courier(self, sender, signing_key)
 
     def advance_clock(self, seconds: float) -> None:
         """Puts the clock forward; what is due by then is done."""
@@ -103,11 +116,23 @@ class Tenant:
         self._user_ids[user.id.lower()] = user
 
     def budget(self, client_id: str, user: User) -> Budget:
-        """What this application may do to this user's mailbox."""
+        """What this application may do to this user's mailbox. Once in a window all others forget what is older."""
+        now = self.now()
+        if now >= self._budgets_swept_at + max(self.limits.window_s, self.limits.upload_window_s):
+            self._budgets_swept_at = now
+            for budget in self._budgets.values():
+                budget.leave_behind(now, self.limits)
         key = (client_id, user.id)
         found = self._budgets.get(key)
         if found is None:
             found = self._budgets[key] = Budget()
+        return found
+
+    def directory_budget(self, client_id: str) -> DirectoryBudget:
+        """What this application may ask of this tenant's directory."""
+        found = self._directory_budgets.get(client_id)
+        if found is None:
+            found = self._directory_budgets[client_id] = DirectoryBudget()
         return found
 
     def max_in_flight(self) -> dict[str, int]:

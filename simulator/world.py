@@ -10,6 +10,7 @@ from simulator.control.ledger import Ledger
 from simulator.entra.apps import AppRegistration
 from simulator.entra.grants import Grants
 from simulator.entra.keys import SigningKey
+from simulator.graph.application_budget import ApplicationBudgets
 from simulator.limits import Limits
 from simulator.notifications.sender import Sender
 from simulator.tenant import Tenant
@@ -27,9 +28,15 @@ class World:
     faults: FaultRules = field(default_factory=FaultRules)
     grants: Grants = field(default_factory=Grants)
     sender: Sender = field(default_factory=Sender)
+    applications: ApplicationBudgets = field(default_factory=ApplicationBudgets)
     chance: random.Random = field(default_factory=lambda: random.Random(CHANCE_SEED))  # noqa: S311 - repeatable
     _sequence: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _domains: dict[str, Tenant] = field(default_factory=dict)
+    strangers: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Opens the ledger of requests of which no tenant can be told."""
+        self.strangers = Ledger(self._sequence)
 
     def tenant(self, name: str) -> Tenant | None:
         """By tenant id or domain name, in any case."""
@@ -51,7 +58,8 @@ class World:
         if domain is not None and self._domains.get(domain.lower(), tenant) is not tenant:
             raise ValueError(f"The domain {domain} belongs to another tenant.")
         if tenant is None:
-            tenant = self.tenants[key] = Tenant(key, Ledger(self._sequence), self.limits, self.sender)
+            ledger = Ledger(self._sequence)
+            tenant = self.tenants[key] = Tenant(key, ledger, self.limits, self.sender, self.key)
         if tenant.domain is not None:
             del self._domains[tenant.domain]
         tenant.domain = domain.lower() if domain else None
@@ -86,8 +94,21 @@ class World:
         self._domains.clear()
         self.faults.rules.clear()
         self.grants.clear()
+        self.applications.tallies.clear()
+        self.strangers = Ledger(self._sequence)
         self.limits = Limits()
         self.chance.seed(CHANCE_SEED)
+
+    def beside(self) -> "World":
+        """An empty world with the same key, sender and numbers, to be filled before `become` takes what is in it."""
+        return World(key=self.key, sender=self.sender, _sequence=self._sequence)
+
+    def become(self, other: "World") -> None:
+        """Forgets everything and takes the tenants and limits of another world, which is of no use afterwards."""
+        self.forget_all()
+        self.limits = other.limits
+        self.tenants.update(other.tenants)
+        self._domains.update(other._domains)  # noqa: SLF001 - another of the same kind
 
     def stop(self) -> None:
         """Ends what runs in the background."""

@@ -25,6 +25,11 @@ def list_calendars(place: Place) -> Request:
     return Request("list_calendars", "GET", f"/users/{quote(place.mailbox, safe='')}/calendars?{query}")
 
 
+def ask_default(mailbox: str) -> Request:
+    """Ask for no more than the id of the mailbox's default calendar: whether it can be had is what is asked."""
+    return Request("probe_calendar", "GET", f"/users/{quote(mailbox, safe='')}/calendar?$select=id")
+
+
 def next_page(place: Place, body: Any) -> Request | None:
     """The request for the page after this one; None if it was the last, or the link leads elsewhere."""
     link = body.get("@odata.nextLink") if isinstance(body, dict) else None

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from calbus.entry import Place
 from calbus.store.connection import Connection
 from schemas.reasons import Reason
 
@@ -71,9 +72,18 @@ INSERT INTO account_status (tenant, assignee) SELECT * FROM unnest($1::text[], $
 ON CONFLICT DO NOTHING
 """
 
+# A tenant's trouble covers those of its accounts: who may end the one wakes the others, and rows are locked in order.
 _LOCK = f"""
-SELECT {_COLUMNS} FROM account_status s JOIN unnest($1::text[], $2::text[]) AS k (tenant, assignee)
-  ON s.tenant = k.tenant AND s.assignee = k.assignee
+SELECT {_COLUMNS} FROM account_status s
+WHERE (s.tenant, s.assignee) IN (
+    SELECT * FROM unnest($1::text[], $2::text[])
+    UNION ALL
+    SELECT a.tenant, a.assignee
+    FROM unnest($1::text[], $2::text[]) AS k (tenant, assignee)
+    JOIN account_status t ON t.tenant = k.tenant AND t.assignee = k.assignee
+    JOIN account_status a ON a.tenant = t.tenant
+    WHERE t.assignee = '' AND t.probe_at IS NOT NULL AND a.assignee <> '' AND a.probe_at IS NOT NULL
+)
 ORDER BY s.tenant, s.assignee
 FOR UPDATE OF s
 """  # noqa: S608
@@ -89,21 +99,33 @@ WHERE s.tenant = n.tenant AND s.assignee = n.assignee
 """
 
 # What the tenant's own trouble holds up is looked at when that is over.
-_PROBE_ACCOUNTS_OF = """
-UPDATE account_status SET probe_at = now() WHERE tenant = $1 AND assignee <> '' AND probe_at IS NOT NULL
+_PROBE_NOW = """
+UPDATE account_status s SET probe_at = now() FROM unnest($1::text[], $2::text[]) AS k (tenant, assignee)
+WHERE s.tenant = k.tenant AND s.assignee = k.assignee AND s.probe_at IS NOT NULL
 """
 
-# Any entry at rest will do; which one is left to chance, so that one which is odd itself does not stand for all.
+# Any entry at rest will do; which one is left to chance, so that one which is odd itself does not stand for all. Those
+# that were refused only read, if that: others tell more, and are waited for.
 _DUE = """
-SELECT s.tenant, s.assignee, s.attempts, t.probe_at AS covered_until, c.entry_id
+SELECT s.tenant, s.assignee, s.attempts, t.probe_at AS covered_until, c.entry_id,
+    coalesce(whole.body ->> 'directory', s.directory) AS directory,
+    coalesce(a.body ->> 'mailbox', s.mailbox) AS mailbox,
+    s.assignee <> '' AND a.body ->> 'mailbox' IS NULL AS unlinked
 FROM account_status s
+LEFT JOIN setting whole ON whole.tenant = s.tenant AND whole.scope = 'tenant' AND whole.name = ''
+LEFT JOIN LATERAL (
+    SELECT body FROM setting
+    WHERE tenant = s.tenant AND scope = 'account' AND (s.assignee = '' OR name = s.assignee)
+      AND body ->> 'mailbox' IS NOT NULL
+    ORDER BY name LIMIT 1
+) a ON true
 LEFT JOIN account_status t
   ON t.tenant = s.tenant AND t.assignee = '' AND s.assignee <> '' AND t.probe_at IS NOT NULL
 LEFT JOIN LATERAL (
     SELECT e.entry_id FROM entry e
     WHERE e.tenant = s.tenant AND (s.assignee = '' OR e.assignee = s.assignee) AND e.due_at = 'infinity'
       AND t.probe_at IS NULL
-    ORDER BY random() LIMIT 1
+    ORDER BY e.refusal IS NOT NULL, random() LIMIT 1
 ) c ON true
 WHERE s.probe_at <= $1
 ORDER BY s.probe_at LIMIT $2
@@ -117,8 +139,11 @@ WHERE s.tenant = n.tenant AND s.assignee = n.assignee
 """
 
 _PROBE_AT_ONCE = """
-UPDATE account_status SET probe_at = now(), attempts = 0
-WHERE tenant = $1 AND ($2 = '' OR assignee = $2) AND probe_at IS NOT NULL
+UPDATE account_status s SET probe_at = now(), attempts = 0 FROM (
+    SELECT tenant, assignee FROM account_status
+    WHERE tenant = $1 AND ($2 = '' OR assignee = $2) AND probe_at IS NOT NULL
+    ORDER BY tenant, assignee FOR UPDATE
+) c WHERE s.tenant = c.tenant AND s.assignee = c.assignee
 """
 
 _LOOK_AT = f"""
@@ -140,7 +165,7 @@ UPDATE entry e SET due_at = now() FROM (
 
 _COUNT = """
 SELECT reason, count(*) AS accounts FROM account_status
-WHERE probe_at IS NOT NULL AND told IS NOT NULL AND told <> 'working' GROUP BY reason
+WHERE probe_at IS NOT NULL AND told IS NOT NULL AND told NOT IN ('working', 'account_unlinked') GROUP BY reason
 """
 
 _PUT_WIDTH = 12
@@ -181,13 +206,19 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class DueProbe:
-    """A trouble that is to be looked at. `entry_id` rests because of it; None if nothing does."""
+    """A trouble that is to be looked at. `entry_id` rests because of it; None if nothing does.
+
+    `place` is the mailbox that the account has now, or any of the tenant's; without an account, where it was met last.
+    """
 
     account: Account
     attempts: int
     entry_id: UUID | None
     covered_until: datetime | None
     """The tenant is in trouble as a whole, and is looked at then."""
+    place: Place
+    unlinked: bool
+    """There is no such account any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +261,10 @@ async def wake(connection: Connection, account: Account, *, only_leaving: bool =
 
 
 async def lock(connection: Connection, accounts: Iterable[Account]) -> dict[Account, Status]:
-    """How these accounts stand, locked until the transaction ends; one that nothing is known of gets its row."""
+    """How these accounts stand, locked until the transaction ends; one that nothing is known of gets its row.
+
+    Gives and locks also the accounts in trouble of each tenant among them that is in trouble as a whole.
+    """
     wanted = sorted(set(accounts))
     keys = [account.tenant for account in wanted], [account.assignee for account in wanted]
     await connection.execute(_ENSURE, *keys)
@@ -259,9 +293,11 @@ async def put(connection: Connection, statuses: Sequence[Status]) -> None:
         await connection.execute(_PUT, *_transpose(rows, _PUT_WIDTH))
 
 
-async def probe_accounts_of(connection: Connection, tenant: str) -> None:
-    """Look at the tenant's accounts that are in trouble of their own."""
-    await connection.execute(_PROBE_ACCOUNTS_OF, tenant)
+async def probe_now(connection: Connection, locked: Sequence[Account]) -> None:
+    """Have those of the accounts that are in trouble looked at now. The caller has locked them."""
+    if locked:
+        keys = [account.tenant for account in locked], [account.assignee for account in locked]
+        await connection.execute(_PROBE_NOW, *keys)
 
 
 async def probe_at_once(connection: Connection, tenant: str, user: str) -> None:
@@ -273,7 +309,14 @@ async def due_probes(connection: Connection, now: datetime, limit: int) -> list[
     """Troubles to look at, longest due first, which no other process looks at, locked until the transaction ends."""
     rows = await connection.fetch(_DUE, now, limit)
     return [
-        DueProbe(Account(row["tenant"], row["assignee"]), row["attempts"], row["entry_id"], row["covered_until"])
+        DueProbe(
+            Account(row["tenant"], row["assignee"]),
+            row["attempts"],
+            row["entry_id"],
+            row["covered_until"],
+            Place(row["directory"], row["mailbox"]),
+            row["unlinked"],
+        )
         for row in rows
     ]
 

@@ -18,7 +18,7 @@ _COLUMNS = """
     e.revision, e.plan, e.intent, e.reason, e.directory, e.mailbox, e.content, e.content_hash,
     e.applied_plan, e.applied_directory, e.applied_mailbox, e.applied_hash, e.event_id, e.etag, e.generation,
     e.in_doubt, e.owed, e.since, e.calendar, e.assigner, e.notice, e.applied_calendar, e.applied_grant,
-    e.parked_at IS NOT NULL AS parked, e.master_hash, e.standing_series
+    e.parked_at IS NOT NULL AS parked, e.master_hash, e.standing_series, e.left_behind
 """
 
 _LOCK_OF_ITEMS = f"""
@@ -110,9 +110,11 @@ WITH locked AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::text[],
         $9::integer[], $10::boolean[], $11::boolean[], $12::integer[], $13::text[], $14::timestamptz[],
-        $15::text[], $16::text[], $17::text[], $18::bytea[], $19::jsonb[]
+        $15::text[], $16::text[], $17::text[], $18::bytea[], $19::jsonb[], $20::timestamptz[],
+        $21::text[]
     ) AS r (entry_id, write_version, plan, directory, mailbox, hash, event_id, etag, generation, in_doubt, settled,
-            attempts, last_error, due_at, calendar, applied_grant, refusal, master_hash, standing_series)
+            attempts, last_error, due_at, calendar, applied_grant, refusal, master_hash, standing_series,
+            access_asked_at, left_behind)
 )
 UPDATE entry e SET
     applied_plan = CASE WHEN r.settled THEN r.plan ELSE e.applied_plan END,
@@ -121,15 +123,21 @@ UPDATE entry e SET
     applied_mailbox = coalesce(r.mailbox, e.applied_mailbox),
     applied_calendar = CASE WHEN r.mailbox IS NULL THEN e.applied_calendar ELSE r.calendar END,
     applied_hash = r.hash, event_id = r.event_id, applied_grant = r.applied_grant,
-    master_hash = r.master_hash, standing_series = r.standing_series,
+    master_hash = r.master_hash, standing_series = r.standing_series, left_behind = r.left_behind,
     applied_at = CASE WHEN r.settled THEN now() ELSE e.applied_at END,
     etag = r.etag, generation = r.generation, in_doubt = r.in_doubt, write_version = e.write_version + 1,
     attempts = CASE WHEN e.plan = r.plan THEN r.attempts ELSE e.attempts END,
     last_error = CASE WHEN e.plan = r.plan THEN r.last_error ELSE e.last_error END,
     refusal = CASE WHEN e.plan = r.plan THEN r.refusal ELSE e.refusal END,
     owed = e.owed AND NOT (r.settled AND e.plan = r.plan),
-    -- A plan made while this work was under way is still to be done, unless it waits for a confirmation.
-    due_at = CASE WHEN e.parked_at IS NOT NULL THEN NULL WHEN e.plan <> r.plan THEN now() ELSE r.due_at END
+    -- A plan made while this work was under way is still to be done, unless it waits for a confirmation. What was found
+    -- before somebody asked for another look is looked at anew, if it is not what was hoped for.
+    due_at = CASE
+        WHEN e.parked_at IS NOT NULL THEN NULL
+        WHEN e.plan <> r.plan THEN now()
+        WHEN r.due_at IS NOT NULL AND e.access_asked_at IS DISTINCT FROM r.access_asked_at THEN now()
+        ELSE r.due_at
+    END
 FROM results r JOIN locked l USING (entry_id)
 WHERE e.entry_id = r.entry_id AND e.write_version = r.write_version
 RETURNING e.entry_id, e.plan, e.plan = r.plan AS current
@@ -164,25 +172,36 @@ FROM unnest($1::uuid[], $2::bigint[]) AS r (entry_id, plan) JOIN locked USING (e
 WHERE e.entry_id = r.entry_id AND e.plan = r.plan AND e.refusal IS NOT NULL AND NOT e.owed
 """
 
-# Also those that wait because the check itself is forbidden.
+# Also those that wait because the check itself is forbidden, and those that are being checked at this moment: what they
+# find may be what was so before.
 _ASK_ACCESS = """
 WITH locked AS (
     SELECT e.entry_id FROM entry e
     WHERE e.tenant = $1 AND ($2::text IS NULL OR e.assignee = $2)
-      AND (e.refusal IS NOT NULL OR (e.due_at IS NOT NULL AND e.last_error = 'access_check_forbidden'))
+      AND (e.refusal IS NOT NULL OR (e.due_at IS NOT NULL AND e.owed AND e.assigner IS NOT NULL))
       AND ($3::text IS NULL OR EXISTS (
         SELECT FROM item i
         WHERE (i.tenant, i.source, i.kind, i.id) = (e.tenant, e.source, e.kind, e.id) AND i.owner = $3
       ))
     ORDER BY e.entry_id FOR UPDATE OF e
 )
-UPDATE entry e SET access_asked_at = now(), due_at = now() FROM locked l WHERE e.entry_id = l.entry_id
+UPDATE entry e SET access_asked_at = now(), due_at = CASE
+    -- What waits or rests for something else goes on doing so, and is checked as it was asked for when it is tried.
+    WHEN e.refusal IS NOT NULL OR e.last_error = 'access_check_forbidden' THEN now() ELSE e.due_at END
+FROM locked l WHERE e.entry_id = l.entry_id
 """
 
 _LOOK_AT = f"""
 SELECT {_COLUMNS}, e.attempts, e.last_error, e.refusal, nullif(e.due_at, 'infinity') AS due_at, e.applied_at
 FROM entry e
 WHERE e.tenant = $1 AND e.source = $2 AND e.kind = $3 AND e.id = $4
+"""  # noqa: S608
+
+_LOOK_AT_ALL = f"""
+SELECT {_COLUMNS}, e.attempts, e.last_error, e.refusal, nullif(e.due_at, 'infinity') AS due_at, e.applied_at
+FROM entry e
+JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
+  ON e.tenant = k.tenant AND e.source = k.source AND e.kind = k.kind AND e.id = k.id
 """  # noqa: S608
 
 _POSTPONE = """
@@ -208,7 +227,7 @@ FROM entry e WHERE e.entry_id = ANY ($1::uuid[])
 """
 
 _PUT_WIDTH = 21
-_RECORD_WIDTH = 19
+_RECORD_WIDTH = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +280,8 @@ class Result:
     last_error: Reason | None
     due_at: datetime | None
     refusal: Reason | None = None
+    access_asked_at: datetime | None = None
+    """As it was loaded: asked for again meanwhile, what is not done yet is due at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +367,9 @@ async def reopen(connection: Connection, refused: list[tuple[UUID, int]]) -> Non
 
 
 async def ask_access(pool: asyncpg.Pool, tenant: str, *, assignee: str | None, owner: str | None) -> None:
-    """Have entries that were refused, or could not be checked, looked at at once; what was read before is void.
+    """Have entries that were refused, or are not checked yet, looked at at once; what was read before is void.
+
+    Those that are being checked at this moment are looked at once more if they are refused.
 
     None means any assignee, any owner.
     """
@@ -379,17 +402,31 @@ async def sweep(pool: asyncpg.Pool, *, now: datetime, again_at: datetime, limit:
 async def look_at(connection: Connection, item: ItemKey) -> list[Look]:
     """The entries of an item as they are; nothing is locked or marked."""
     rows = await connection.fetch(_LOOK_AT, item.tenant, item.source, item.kind.value, item.id)
-    return [
-        Look(
-            _entry(row),
-            row["attempts"],
-            _reason(row["last_error"]),
-            _reason(row["refusal"]),
-            row["due_at"],
-            row["applied_at"],
-        )
-        for row in rows
-    ]
+    return [_look(row) for row in rows]
+
+
+async def look_at_all(connection: Connection, keys: Iterable[ItemKey]) -> list[Look]:
+    """The same for many items."""
+    wanted = sorted(keys)
+    rows = await connection.fetch(
+        _LOOK_AT_ALL,
+        [key.tenant for key in wanted],
+        [key.source for key in wanted],
+        [key.kind.value for key in wanted],
+        [key.id for key in wanted],
+    )
+    return [_look(row) for row in rows]
+
+
+def _look(row: asyncpg.Record) -> Look:
+    return Look(
+        _entry(row),
+        row["attempts"],
+        _reason(row["last_error"]),
+        _reason(row["refusal"]),
+        row["due_at"],
+        row["applied_at"],
+    )
 
 
 def _reason(stored: str | None) -> Reason | None:
@@ -434,6 +471,7 @@ def _entry(row: asyncpg.Record) -> Entry:
             grant=row["applied_grant"],
             master_hash=row["master_hash"],
             series=StandingSeries.from_json(row["standing_series"]) if row["standing_series"] else None,
+            left_behind=row["left_behind"],
         ),
         owed=row["owed"],
         since=row["since"],
@@ -502,6 +540,9 @@ def _result_row(result: Result) -> tuple[object, ...]:
         result.refusal.value if result.refusal else None,
         applied.master_hash,
         applied.series.to_json() if applied.series else None,
+        result.access_asked_at,
+        # Told with the outcome that this result decides.
+        None if result.settled else applied.left_behind,
     )
 
 

@@ -12,14 +12,14 @@ from schemas.items import ActionUpserted, ContactUpserted, ItemUpserted, Kind
 
 _MODELS: dict[Kind, type[ItemUpserted]] = {Kind.ACTION: ActionUpserted, Kind.CONTACT: ContactUpserted}
 
-_LOCK = """
+_OF_KEYS = """
 SELECT i.tenant, i.source, i.kind, i.id, i.revision, i.content_hash, i.body
 FROM item i
 JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
   ON i.tenant = k.tenant AND i.source = k.source AND i.kind = k.kind AND i.id = k.id
 ORDER BY i.tenant, i.source, i.kind, i.id
-FOR UPDATE OF i
 """
+_LOCK = f"{_OF_KEYS} FOR UPDATE OF i"
 
 REVISIONS_KEPT_MAX = 10
 
@@ -78,11 +78,17 @@ class History:
 
 async def lock(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
     """Those of the items that there are, locked until the transaction ends."""
-    rows = await connection.fetch(_LOCK, *_columns(sorted(keys)))
-    found = {}
-    for row in rows:
-        found[ItemKey(row["tenant"], row["source"], Kind(row["kind"]), row["id"])] = _stored(row)
-    return found
+    return await _fetch(connection, _LOCK, keys)
+
+
+async def of_keys(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
+    """Those of the items that there are, as they are; nothing is locked."""
+    return await _fetch(connection, _OF_KEYS, keys)
+
+
+async def _fetch(connection: Connection, query: str, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
+    rows = await connection.fetch(query, *_columns(sorted(keys)))
+    return {ItemKey(row["tenant"], row["source"], Kind(row["kind"]), row["id"]): _stored(row) for row in rows}
 
 
 async def named(

@@ -22,6 +22,7 @@ _MODELS: dict[str, TypeAdapter[Any]] = {
 
 # Planning holds the shared lock from reading the settings to its commit, a change of settings the exclusive one.
 # So every plan that used the old settings is visible to the re-plan that the change asks for.
+_TRY_LOCK_SHARED = "SELECT pg_try_advisory_xact_lock_shared(hashtextextended('calbus/' || $1, 0))"
 _LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(hashtextextended('calbus/' || t, 0)) FROM unnest($1::text[]) t"
 _LOCK_EXCLUSIVE = "SELECT pg_advisory_xact_lock(hashtextextended('calbus/' || $1, 0))"
 
@@ -33,23 +34,26 @@ JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (tenant, scope, name)
 WHERE s.body IS NOT NULL
 """
 
-_LOOK = "SELECT revision, body FROM setting WHERE scope = $1 AND tenant = $2 AND name = $3"
+_LOOK = "SELECT revision, body, on_since FROM setting WHERE scope = $1 AND tenant = $2 AND name = $3"
 
 _PUT = """
-INSERT INTO setting (scope, tenant, name, revision, body) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO setting (scope, tenant, name, revision, body, on_since) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (tenant, scope, name) DO UPDATE
-    SET revision = excluded.revision, body = excluded.body, changed_at = now()
+    SET revision = excluded.revision, body = excluded.body, on_since = excluded.on_since, changed_at = now()
 """
 
 _REMOVE = """
-UPDATE setting SET body = NULL, changed_at = now()
+UPDATE setting SET body = NULL, on_since = NULL, changed_at = now()
 WHERE scope = $1 AND tenant = $2 AND name = $3 AND body IS NOT NULL
 RETURNING true
 """
 
+# Messages of different settings are taken in in any order: the later of the two decides, whichever came last. What was
+# on before `on_since` was kept has none, and is passed over.
 _ACTIVATE = """
 INSERT INTO activation (tenant, name, activated_at)
-SELECT a.tenant, a.name, $3 FROM setting a JOIN setting t ON t.tenant = a.tenant AND t.scope = 'tenant'
+SELECT a.tenant, a.name, coalesce(greatest(a.on_since, t.on_since), $3)
+FROM setting a JOIN setting t ON t.tenant = a.tenant AND t.scope = 'tenant'
 WHERE a.tenant = $1 AND a.scope = 'account' AND ($2 = '' OR a.name = $2)
   AND (a.body ->> 'allowed')::boolean AND (t.body ->> 'enabled')::boolean
 ON CONFLICT DO NOTHING
@@ -99,6 +103,10 @@ _COUNT_TOUCHED = {
         ) AS touched
     """,
 }
+
+# Where statistics lag behind, as after a first load, the planner takes a tenant for a handful of items, and would fetch
+# and sort all of them for each chunk.
+_IN_INDEX_ORDER = "SET LOCAL enable_bitmapscan = off"
 
 _TOUCHED = {
     Scope.TENANT: """
@@ -182,6 +190,11 @@ async def lock_for_planning(connection: Connection, tenants: Iterable[str]) -> N
     await connection.execute(_LOCK_SHARED, sorted(set(tenants)))
 
 
+async def lock_out_planning(connection: Connection, tenant: str) -> None:
+    """Until the transaction ends nothing is planned in this tenant, and all that was is visible."""
+    await connection.execute(_LOCK_EXCLUSIVE, tenant)
+
+
 async def fetch(connection: Connection, keys: Iterable[SettingKey]) -> Settings:
     """Those of the settings that there are, and when the accounts among them were activated."""
     wanted = sorted(set(keys))
@@ -206,9 +219,11 @@ async def change(
 ) -> Verdict:
     """Store a setting, or take it away (None), and ask for the re-plan of what it touches.
 
-    Needs a transaction of the caller's. A setting that was taken away comes back with any revision.
+    Needs a transaction of the caller's. A setting that was taken away comes back with any revision. An account is
+    activated when the later of it and its tenant was published as switched on, in whatever order the two come.
     """
-    await connection.execute(_LOCK_EXCLUSIVE, key.tenant)
+    await lock_out_planning(connection, key.tenant)
+    on_since = published_at if _is_on(settings) else None
     row = (key.scope.value, key.tenant, key.name)
     if settings is None:
         if not await connection.fetchval(_REMOVE, *row):
@@ -220,7 +235,9 @@ async def change(
             verdict = judge(known["revision"], settings.revision, same=stored == settings)
             if verdict is not Verdict.ACCEPTED:
                 return verdict
-        await connection.execute(_PUT, *row, settings.revision, settings.model_dump_json())
+            if _is_on(settings) and _is_on(stored):
+                on_since = known["on_since"]
+        await connection.execute(_PUT, *row, settings.revision, settings.model_dump_json(), on_since)
     if key.scope is not Scope.PROJECT:
         ended = settings is None or isinstance(settings, AccountUnlinked)
         if ended:
@@ -232,14 +249,25 @@ async def change(
     return Verdict.ACCEPTED
 
 
+def _is_on(settings: SettingsEvent | None) -> bool:
+    match settings:
+        case TenantSettings() | ProjectSettings():
+            return settings.enabled
+        case AccountSettings():
+            return settings.allowed
+        case _:
+            return False
+
+
 async def next_replan(connection: Connection) -> Replan | None:
     """The re-plan that waited longest and that nobody else works on, locked until the transaction ends.
 
-    Its tenant's settings are locked first: a change of settings locks in the same order, so that neither waits for
-    what the other holds.
+    Its tenant's settings are locked first, as a change of settings does. It waits for none of these locks, since those
+    of tenants that are passed over stay held: a tenant whose settings are just being changed has its turn later.
     """
     for waiting in await connection.fetch(_WAITING_REPLANS):
-        await lock_for_planning(connection, [waiting["tenant"]])
+        if not await connection.fetchval(_TRY_LOCK_SHARED, waiting["tenant"]):
+            continue
         if (row := await connection.fetchrow(_TAKE_REPLAN, waiting["replan_id"])) is not None:
             break
     else:
@@ -268,8 +296,12 @@ async def replan_progress(connection: Connection) -> Progress:
 
 
 async def touched_items(connection: Connection, replan: Replan, limit: int) -> list[tuple[str, Kind, str]]:
-    """The next items (source, kind, id) that the setting touches, in the order of the cursor."""
+    """The next items (source, kind, id) that the setting touches, in the order of the cursor.
+
+    Needs the caller's transaction.
+    """
     key = replan.setting
+    await connection.execute(_IN_INDEX_ORDER)
     rows = await connection.fetch(_TOUCHED[key.scope], key.tenant, key.name, *replan.after, limit)
     return [(row["source"], Kind(row["kind"]), row["id"]) for row in rows]
 

@@ -86,6 +86,9 @@ async def _put(office: SimulatorAdmin, directory: Directory, secret: str) -> Non
     await office.put_tenant(directory.id, apps=[app], domain=directory.domain)
     for address, name in directory.users.items():
         await office.put_user(directory.id, address, display_name=name, time_zone=directory.time_zone)
+    for address, editors in directory.edit_access.items():
+        for editor in editors:
+            await office.share_calendar(directory.id, address, "write", editor, name=directory.users[editor])
 
 
 @asynccontextmanager

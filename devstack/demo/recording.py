@@ -2,7 +2,7 @@
 Reads files only; what should come of them is in `verdict.py`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ PARTS = ("Morning", "Midday", "Afternoon")
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A customer's Microsoft Entra directory, as the simulator should have it: `users` are addresses and names."""
+    """A customer's Microsoft Entra directory, as the simulator should have it: `users` are addresses and names.
+
+    `edit_access`: whose calendar may be edited by whom, by addresses.
+    """
 
     id: str
     organisation: str
@@ -26,6 +29,7 @@ class Directory:
     domain: str
     time_zone: str
     users: dict[str, str]
+    edit_access: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

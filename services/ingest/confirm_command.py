@@ -71,7 +71,9 @@ def _confirm(settings: ConfirmSettings, tenant: str, user: str | None, *, asked:
             )
         if not typer.confirm(f"Remove these {count} entries from the calendars?"):
             raise _CommandError("nothing was confirmed: the entries stay where they are")
-    _publish(settings, RemovalsConfirmed(tenant=tenant, user=user))
+    # What was not shown is not confirmed, whatever is parked while the question stands: hence no clock of our own.
+    until = max(row.until for row in parked)
+    _publish(settings, RemovalsConfirmed(tenant=tenant, user=user, until=until))
     out.print(f"confirmed: {count} entries of {whose} leave the calendars", markup=False)
 
 
@@ -90,7 +92,9 @@ def _table(parked: list[Waiting]) -> Table:
 
 async def _look(settings: ConfirmSettings, tenant: str, user: str | None) -> list[Waiting]:
     try:
-        connection = await asyncpg.connect(settings.postgres_dsn.get_secret_value(), timeout=POSTGRES_TIMEOUT_S)
+        connection = await asyncpg.connect(
+            settings.postgres_dsn.get_secret_value(), timeout=POSTGRES_TIMEOUT_S, command_timeout=POSTGRES_TIMEOUT_S
+        )
     except (ValueError, asyncpg.ClientConfigurationError):
         raise SettingsError(WRONG_DSN) from None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -4,7 +4,8 @@ The decisions stand in intake.py and planner.py; here is the order of effects an
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -21,11 +22,11 @@ from calbus.entry import ItemKey
 from calbus.outage import Dependency
 from calbus.revisions import Verdict
 from calbus.settings import KafkaSettings
-from calbus.store import entries, items, outbox, switches
+from calbus.store import entries, items, outbox, switches, unread
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
 from calbus.store.touched import end_overrides, overrides_of
-from calbus.telemetry import OUTCOMES, RECORDS, log
+from calbus.telemetry import OUTCOMES, RECORDS, UNPLANNABLE, frames_of, log
 from schemas.events import Topic
 from schemas.fields import Identifier
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemUpserted
@@ -35,6 +36,7 @@ from schemas.switches import Scope, SettingsEvent, settings_key
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
 from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in
+from services.ingest.unread import unread_of
 
 GROUP = "ingest"
 INPUT = (Topic.ACTIONS, Topic.CONTACTS, Topic.SETTINGS, Topic.REQUESTS)
@@ -43,6 +45,19 @@ _IDENTIFIER = TypeAdapter(Identifier)
 
 Unreadable = tuple[ConsumerRecord, UnreadableError]
 Change = tuple[ConsumerRecord, switches.SettingKey, SettingsEvent | None]
+
+
+class UnplannableError(Exception):
+    """Planning one of these items raised what it never should; whose move: calbus's developers. Caused by the error."""
+
+
+@contextmanager
+def planning() -> Iterator[None]:
+    """Around pure planning: whatever it raises becomes an UnplannableError, so that no outage is mistaken for one."""
+    try:
+        yield
+    except Exception as error:
+        raise UnplannableError from error
 
 
 @dataclass(slots=True)
@@ -82,9 +97,9 @@ class Handler:
         Returns only when every message is planned, ignored with a count, or acknowledged as a dead letter.
         """
         batch = self._read(records)
-        # In the order of the tenants, so that two processes never wait for each other's locks; the sort is stable, so
-        # the messages of one setting stay in theirs.
-        batch.changes.sort(key=lambda change: change[1].tenant)
+        # In the order in which tenants and the status of their accounts are locked everywhere, so that two processes
+        # never wait for each other's locks; the sort is stable, so the messages of one setting stay in theirs.
+        batch.changes.sort(key=lambda change: (change[1].tenant, change[1].name))
         if batch.changes:
             verdicts = await self._postgres.insist(lambda: self._change_settings(batch.changes))
             for (record, _, settings), verdict in zip(batch.changes, verdicts, strict=True):
@@ -95,6 +110,7 @@ class Handler:
             await self._postgres.insist(answer)
             self._count(record, Verdict.ACCEPTED)
         await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
+        await self._remember(batch.unreadable)
         return outcomes
 
     def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
@@ -145,11 +161,11 @@ class Handler:
             case AccessRecheckRequested():
                 await entries.ask_access(self._pool, request.tenant, assignee=request.assignee, owner=request.owner)
             case RemovalsConfirmed():
-                await removals.release(self._pool, request.tenant, request.user, asked_at, datetime.now(UTC))
+                await removals.confirm(self._pool, request, asked_at, datetime.now(UTC))
                 self._watch.wake()
 
     async def _take_in(self, batch: _Batch) -> tuple[list[Due], int]:
-        """Plan the items; a message that the database refuses is found by halving and becomes a dead letter."""
+        """Plan the items; one that the database refuses, or planning fails at, is found by halving: a dead letter."""
         wakeups: list[Due] = []
         outcomes = 0
         parts = [batch.items] if batch.items else []
@@ -157,14 +173,15 @@ class Handler:
             part = parts.pop()
             try:
                 intake = await self._postgres.insist(lambda part=part: self._store([a for _, a in part]))  # type: ignore[misc]
-            except (asyncpg.DataError, ValueError) as error:
-                # Refused by the database, or by our own models when they read what is stored: one message is at fault.
+            except (asyncpg.DataError, ValueError, UnplannableError) as error:
+                # Refused by the database, or by our own models when they read what is stored, or planning has an error:
+                # one message is at fault, and must not stop those of all other tenants.
                 if len(part) > 1:
                     middle = len(part) // 2
                     parts += [part[middle:], part[:middle]]
                     continue
-                log.error("a message cannot be stored", error=type(error).__name__)
-                batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, type(error).__name__)))
+                name = tell_at_fault("a message cannot be stored", "message", error)
+                batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, name)))
                 self._count(part[0][0], "dead_letter")
                 continue
             for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
@@ -201,6 +218,13 @@ class Handler:
         await send_dead_letters(self._producer, letters, unreadable, group=group, now=now)
         await send_wakeups(self._producer, topic_name(self._settings, Topic.COMMANDS), wakeups)
 
+    async def _remember(self, unreadable: list[Unreadable]) -> None:
+        """Keep, for `calbus why`, which items have dead letters."""
+        now = datetime.now(UTC)
+        known = [one for record, error in unreadable if (one := unread_of(record, error, now)) is not None]
+        if known:
+            await self._postgres.insist(lambda: unread.put(self._pool, known, now))
+
     def _count(self, record: ConsumerRecord, result: str) -> None:
         RECORDS.labels(record.topic.removeprefix(self._prefix), result).inc()
 
@@ -210,7 +234,7 @@ async def store(
 ) -> tuple[Intake, list[removals.Alarm]]:
     """Plan the arrivals and store plans and outcomes, in the caller's transaction; with the alarms to tell after it.
 
-    Raises items.RacedError.
+    Raises items.RacedError, and UnplannableError if the planning of one of them fails.
     """
     versions: dict[ItemKey, list[ItemUpserted]] = {}
     for arrival in arrivals:
@@ -221,9 +245,10 @@ async def store(
     await switches.lock_for_planning(connection, tenants)
     stored = await items.lock(connection, versions)
     current = await entries.lock_of_items(connection, stored)
-    needed = settings_needed(versions, current, tenants)
+    settings = await switches.fetch(connection, settings_needed(versions, current, tenants))
     overrides = await overrides_of(connection, [entry.entry_id for entry in current])
-    intake = take_in(arrivals, stored, current, await switches.fetch(connection, needed), now, overrides)
+    with planning():
+        intake = take_in(arrivals, stored, current, settings, now, overrides)
     await end_overrides(connection, intake.overrides_ended)
     await items.put(connection, intake.items, known=stored)
     alarms = await removals.judge_batch(connection, intake, current, thresholds, now)
@@ -239,6 +264,15 @@ def due(intake: Intake) -> list[Due]:
         for entry in (*(planned.entry for planned in intake.planned.values()), *intake.unsettled)
         if entry.owed and not entry.parked
     ]
+
+
+def tell_at_fault(says: str, asked_by: str, error: Exception, **about: str) -> str:
+    """Log that an item cannot be planned or stored, and count it if planning itself failed; gives the error's name."""
+    cause = error.__cause__ if isinstance(error, UnplannableError) and error.__cause__ is not None else error
+    if cause is not error:
+        UNPLANNABLE.labels(asked_by).inc()
+    log.error(says, error=type(cause).__name__, frames=frames_of(cause), **about)
+    return type(cause).__name__
 
 
 def count_outcomes(outcomes: list[Outcome]) -> None:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from dateutil import rrule
 
 from calbus.recurrence import EVERY_DAY, Index, Moved, Pattern, PatternType, Range, Recurrence, Weekday
+from schemas.fields import EARLIEST_YEAR
 from schemas.items import ItemUpserted, Occurrence
 from services.ingest.times import Slot, slot_of
 
@@ -318,17 +319,25 @@ def _read_days(text: str) -> tuple[tuple[int | None, Weekday], ...]:
 
 
 def _read_moment(text: str, name: str, zone: ZoneInfo) -> datetime | date:
-    """A date, or a wall-clock time in `zone`, with a zone where the text names an instant (Z)."""
+    """A date, or a wall-clock time in `zone`, with a zone where the text names an instant (Z).
+
+    Refuses years before those of any item: near the ends of the calendar a time has no equal in some zones.
+    """
     found = _MOMENT.fullmatch(text.strip().upper())
+    moment: datetime | date | None = None
     try:
         if found is not None and found[2] is None:
-            return datetime.strptime(found[1], "%Y%m%d").date()  # noqa: DTZ007 - a date
-        if found is not None:
-            moment = datetime.strptime(found[1] + found[2], "%Y%m%d%H%M%S")  # noqa: DTZ007 - a wall-clock time
-            return moment.replace(tzinfo=UTC if found[3] else zone)
+            moment = datetime.strptime(found[1], "%Y%m%d").date()  # noqa: DTZ007 - a date
+        elif found is not None:
+            clock = datetime.strptime(found[1] + found[2], "%Y%m%d%H%M%S")  # noqa: DTZ007 - a wall-clock time
+            moment = clock.replace(tzinfo=UTC if found[3] else zone)
     except ValueError:
         pass
-    _refuse(f"{name}={_quoted(text)} is not a date (20261231) or a time (20261231T170000Z).")
+    if moment is None:
+        _refuse(f"{name}={_quoted(text)} is not a date (20261231) or a time (20261231T170000Z).")
+    if moment.year < EARLIEST_YEAR:
+        _refuse(f"{name}={_quoted(text)}: no item is from before {EARLIEST_YEAR}.")
+    return moment
 
 
 def _read_excluded(value: str, parameters: list[str], zone: ZoneInfo) -> Iterator[datetime | date]:
@@ -342,7 +351,10 @@ def _read_excluded(value: str, parameters: list[str], zone: ZoneInfo) -> Iterato
         elif name.upper() != "VALUE" or content.upper() not in ("DATE", "DATE-TIME"):
             _refuse(f"EXDATE;{_quoted(parameter)}: only TZID and VALUE=DATE or DATE-TIME are understood.")
     for text in value.split(","):
-        yield _read_moment(text, "EXDATE", zone)
+        moment = _read_moment(text, "EXDATE", zone)
+        if moment.year >= ENDLESS_FROM_YEAR:
+            _refuse(f"EXDATE={_quoted(text)}: no calendar shows the years from {ENDLESS_FROM_YEAR} on.")
+        yield moment
 
 
 # --- From rule to pattern --------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Puts the breaker's judgement into effect: what waits is stored as waiting, counted, told, and let go when confirmed.
 
+Judging is short whatever the number of removals, and so is taking in a confirmation: both are recorded, and carried out
+a chunk of entries at a time by `Watch`, beside live events.
+
 The decision stands in breaker.py; the SQL in calbus/store/removals.py.
 """
 
@@ -7,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
@@ -19,6 +22,7 @@ from calbus.store.removals import Breaker
 from calbus.store.switches import Replan, SettingKey
 from calbus.telemetry import REMOVAL_BREAKERS_TRIPPED, REMOVALS_PARKED, log
 from schemas.reasons import Reason, explain
+from schemas.results import RemovalsConfirmed
 from schemas.switches import Scope
 from services.ingest.breaker import TENANT, Judgement, Thresholds, Trip, is_current, judge, opened
 from services.ingest.intake import Intake
@@ -26,10 +30,14 @@ from services.ingest.intake import Intake
 EVENTS = "events"
 """The cause of removals that items' own messages ask for."""
 COUNT_INTERVAL_S = 15.0
+# So long, at most, until what a crashed process left is taken up.
+IDLE_S = 1.0
 # Released removals are due one after the other, so that they leave room for what is published meanwhile.
 RELEASED_PER_S = 200.0
 # Kafka's timestamps are whole milliseconds: what was parked in the same one was parked before.
 TIMESTAMP_STEP = timedelta(milliseconds=1)
+# The database's own times are whole microseconds.
+CLOCK_STEP = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ async def judge_batch(
     for key, assignee in intake.removals:
         if assignee in judgements[key.tenant].parked:
             _hold(intake, (key, assignee))
-    await _store_parking(connection, intake, current, EVENTS, now)
+    await _store_parking(connection, intake, current, EVENTS)
     return [
         Alarm(tenant, EVENTS, _count(asked[tenant], judgement.parked), judgement.trips)
         for tenant, judgement in judgements.items()
@@ -69,34 +77,37 @@ async def judge_batch(
     ]
 
 
-async def hold_for_replan(
-    connection: Connection, intake: Intake, current: Iterable[Entry], replan: Replan, now: datetime
-) -> None:
+async def hold_for_replan(connection: Connection, intake: Intake, current: Iterable[Entry], replan: Replan) -> None:
     """Hold all removals of a chunk until the whole re-plan can be judged. Needs the caller's transaction."""
     for name in intake.removals:
         _hold(intake, name)
-    await _store_parking(connection, intake, current, cause_of(replan.setting), now, replan.replan_id)
+    await _store_parking(connection, intake, current, cause_of(replan.setting), replan.replan_id)
 
 
 async def judge_replan(connection: Connection, replan: Replan, thresholds: Thresholds, now: datetime) -> list[Alarm]:
-    """Judge all that a re-plan would remove, at its end: it is due now, or waits on. Needs the caller's transaction."""
+    """Judge all that a re-plan would remove, at its end, and record that it is due from now on, or waits on.
+
+    Needs the caller's transaction, with the re-plan locked: nobody else adds to what it holds. Counts before it locks
+    breakers, and locks no entry. Each entry follows when `Watch` comes to it; the re-plan itself can end at once.
+    """
     tenant = replan.setting.tenant
     asked = await removals.count_held(connection, tenant, replan.replan_id)
     if not asked:
         return []
     judgement = (await _judge(connection, {tenant: asked}, thresholds, now))[tenant]
-    await removals.settle_held(connection, tenant, replan.replan_id, judgement.parked, now, per_s=RELEASED_PER_S)
+    await removals.begin_judged(connection, tenant, replan.replan_id, judgement.parked, now)
     if not judgement.trips:
         return []
     return [Alarm(tenant, cause_of(replan.setting), _count(asked, judgement.parked), judgement.trips)]
 
 
-async def release(pool: asyncpg.Pool, tenant: str, user: str | None, confirmed_at: datetime, now: datetime) -> None:
-    """Let go what had been parked when the confirmation was published; repeating it releases nothing more."""
-    released = await removals.release(
-        pool, tenant, user, parked_before=confirmed_at + TIMESTAMP_STEP, now=now, per_s=RELEASED_PER_S
-    )
-    log.info("removals were confirmed and are released", tenant=tenant, entries=released)
+async def confirm(pool: asyncpg.Pool, request: RemovalsConfirmed, published_at: datetime, now: datetime) -> None:
+    """Take in that removals are wanted: those parked until what was shown, or until the request was published.
+
+    Durable when it returns, and repeating it lets nothing more go; `Watch` carries it out.
+    """
+    before = request.until + CLOCK_STEP if request.until is not None else published_at + TIMESTAMP_STEP
+    await removals.begin_confirmed(pool, request.tenant, request.user, parked_before=before, now=now)
 
 
 def tell(alarms: Iterable[Alarm]) -> None:
@@ -121,28 +132,50 @@ def tell(alarms: Iterable[Alarm]) -> None:
 
 
 class Watch:
-    """Shows how much waits for a confirmation."""
+    """Carries out what was judged and confirmed, and shows how much waits for a confirmation."""
 
     def __init__(self, pool: asyncpg.Pool, *, postgres: Dependency) -> None:
         self._pool = pool
         self._postgres = postgres
-        self._wake = asyncio.Event()
+        self._count = asyncio.Event()
+        self._settle = asyncio.Event()
 
     def wake(self) -> None:
-        """Say that something was parked or released, so that the gauges need not wait."""
-        self._wake.set()
+        """Say that something was parked, judged or confirmed, so that nothing need wait for the next look."""
+        self._count.set()
+        self._settle.set()
 
     async def run(self) -> None:
-        """Count until cancelled: when woken, and every quarter of a minute."""
+        """Settle and count until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_settling())
+            tasks.create_task(self._keep_counting())
+
+    async def settle(self) -> bool:
+        """Carry out one chunk; False if there was nothing to do. Several processes share the settlements."""
+        step = await self._postgres.insist(lambda: removals.settle(self._pool, datetime.now(UTC), per_s=RELEASED_PER_S))
+        if step is None:
+            return False
+        if step.ended:
+            self._count.set()
+            if step.confirmed:
+                log.info("removals were confirmed and are released", tenant=step.tenant, entries=step.freed)
+        return True
+
+    async def _keep_settling(self) -> None:
         while True:
-            self._wake.clear()
+            self._settle.clear()
+            while await self.settle():
+                pass
+            await _woken(self._settle, IDLE_S)
+
+    async def _keep_counting(self) -> None:
+        while True:
+            self._count.clear()
             counts = await self._postgres.insist(lambda: removals.look(self._pool))
             REMOVALS_PARKED.set(counts.parked)
             REMOVAL_BREAKERS_TRIPPED.set(counts.tripped)
-            try:
-                await asyncio.wait_for(self._wake.wait(), COUNT_INTERVAL_S)
-            except TimeoutError:
-                continue
+            await _woken(self._count, COUNT_INTERVAL_S)
 
 
 async def _judge(
@@ -167,6 +200,13 @@ async def _judge(
     return judgements
 
 
+async def _woken(event: asyncio.Event, at_most_s: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), at_most_s)
+    except TimeoutError:
+        return
+
+
 def _hold(intake: Intake, name: tuple[ItemKey, str]) -> None:
     planned = intake.planned[name]
     intake.planned[name] = replace(planned, entry=replace(planned.entry, parked=True), due_at=None)
@@ -177,7 +217,6 @@ async def _store_parking(
     intake: Intake,
     current: Iterable[Entry],
     cause: str,
-    now: datetime,
     judged_by: int | None = None,
 ) -> None:
     """Store which of the planned entries wait; those that waited before do so as before, or no more."""
@@ -185,7 +224,7 @@ async def _store_parking(
     planned = [planned.entry for planned in intake.planned.values()]
     fresh = [entry.entry_id for entry in planned if entry.parked and entry.entry_id not in before]
     if fresh:
-        await removals.park(connection, fresh, cause, now, judged_by)
+        await removals.park(connection, fresh, cause, judged_by)
     freed = [entry.entry_id for entry in planned if not entry.parked and entry.entry_id in before]
     if freed:
         await removals.unpark(connection, freed)

@@ -27,10 +27,12 @@ from schemas.events import Topic
 from schemas.items import Kind
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
-from services.ingest.handler import count_outcomes, due
+from services.ingest.handler import UnplannableError, count_outcomes, due, planning, tell_at_fault
 from services.ingest.intake import Intake, plan_anew, settings_needed
 from services.ingest.pacing import Pace
 
+# One item among those of a chunk is at fault: refused by the database, by our own models, or planning fails at it.
+_AT_FAULT = (ValueError, asyncpg.DataError, UnplannableError)
 # Live events wait for a chunk at most: planning holds the event loop, and the chunk's items are locked.
 CHUNK_MAX_ITEMS = 200
 IDLE_S = 1.0
@@ -92,17 +94,19 @@ class Replanner:
                 continue
 
     async def step(self) -> bool:
-        """Plan one chunk; False if there was nothing to do."""
+        """Plan one chunk; False if there was nothing to do.
+
+        An item that cannot be planned is found by halving the chunk, and stays as it is; behind it chunks grow again.
+        """
         try:
             chunk = await self._postgres.insist(self._plan_chunk)
-        except Exception:
+        except _AT_FAULT:
             if self._chunk_max_items == 1:
                 raise
-            # One item among them breaks the planning: find it by going one at a time.
-            self._chunk_max_items = 1
+            self._chunk_max_items //= 2
             return True
+        self._chunk_max_items = min(self._chunk_max_items * 2, CHUNK_MAX_ITEMS)
         if chunk is None:
-            self._chunk_max_items = CHUNK_MAX_ITEMS
             return False
         if chunk.intake.outcomes:
             self._relay.wake()
@@ -134,7 +138,7 @@ class Replanner:
             log.info("planned anew", items=replan.done_items, took_s=round(took_s, 1), **about)
         REPLANNED_ITEMS.inc(chunk.items)
         removals.tell(chunk.alarms)
-        if chunk.alarms or chunk.intake.removals:
+        if chunk.ended or chunk.intake.removals:
             self._watch.wake()
         count_outcomes(chunk.intake.outcomes)
 
@@ -151,12 +155,11 @@ class Replanner:
                 return await self._plan_items(connection, replan, touched, now)
             async with connection.transaction():
                 return await self._plan_items(connection, replan, touched, now)
-        except (ValueError, asyncpg.DataError):
+        except _AT_FAULT as error:
             if self._chunk_max_items > 1:
                 raise
-            log.exception(
-                "an item cannot be planned anew; it stays as it is", tenant=replan.setting.tenant, item=touched[0][2]
-            )
+            says = "an item cannot be planned anew; it stays as it is"
+            tell_at_fault(says, "replan", error, tenant=replan.setting.tenant, item=touched[0][2])
             await switches.advance_replan(connection, replan, touched[-1], len(touched))
             return _Chunk(replan, len(touched), Intake())
 
@@ -167,25 +170,27 @@ class Replanner:
         stored = await items.lock(connection, [ItemKey(tenant, *item) for item in touched])
         current = await entries.lock_of_items(connection, stored)
         needed = settings_needed({key: [item.item] for key, item in stored.items() if item.item}, current, [tenant])
+        settings = await switches.fetch(connection, needed)
         overrides = await overrides_of(connection, [entry.entry_id for entry in current])
-        intake = plan_anew(stored, current, await switches.fetch(connection, needed), now, overrides)
+        with planning():
+            intake = plan_anew(stored, current, settings, now, overrides)
         await end_overrides(connection, intake.overrides_ended)
-        await removals.hold_for_replan(connection, intake, current, replan, now)
-        left = self._leave_to_sweeper(intake, now)
+        await removals.hold_for_replan(connection, intake, current, replan)
+        left = self._leave_to_sweeper(intake, replan, now)
         await entries.put_desired(connection, list(intake.planned.values()))
         await outbox.add(connection, intake.outcomes, now)
         await switches.advance_replan(connection, replan, touched[-1], len(touched))
         woken = tuple(one for one in due(intake) if one.entry_id not in left)
         return _Chunk(replan, len(touched), intake, woken=woken)
 
-    def _leave_to_sweeper(self, intake: Intake, now: datetime) -> set[UUID]:
+    def _leave_to_sweeper(self, intake: Intake, replan: switches.Replan, now: datetime) -> set[UUID]:
         """Let what is more than a mailbox takes at once come due later; gives what needs no wake-up now."""
         left = set()
         for name, planned in intake.planned.items():
             target = planned.entry.target
             if planned.due_at is None or target is None:
                 continue
-            due_at = self._pace.due_at(target.lane, now)
+            due_at = self._pace.due_at(target.lane, replan.setting, replan.begun_at, now)
             if due_at is not None:
                 intake.planned[name] = replace(planned, due_at=due_at)
                 left.add(planned.entry.entry_id)

@@ -49,7 +49,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class EntryFacts:
-    """What is known of an item for one assignee. `trouble`: why the account, or its tenant, cannot synchronise."""
+    """What is known of an item for one assignee.
+
+    `trouble` is what the entry rests for, of its account or tenant; one that does not hold it is not told. `due_at` is
+    None while it rests.
+    """
 
     entry: Entry
     switches: Switches

@@ -2,9 +2,11 @@
 
 import asyncpg
 
+from calbus.entry import Entry
 from calbus.store import accounts, entries, items, switches, unread
-from calbus.store.accounts import Account
+from calbus.store.accounts import Account, Status
 from calbus.store.connection import Connection
+from calbus.store.entries import Look
 from calbus.store.unread import Unread
 from schemas.items import Kind
 from services.ingest.intake import settings_needed, switches_of
@@ -48,12 +50,6 @@ async def _facts(connection: Connection, found: items.History, letters: list[Unr
     needed = settings_needed(versions, [one.entry for one in looked_at], [key.tenant])
     settings = await switches.fetch(connection, needed)
     letter = next((one for one in letters if (one.tenant, one.source) == (key.tenant, key.source)), None)
-    of_entries = {
-        # While the whole tenant is in trouble, it is that which is looked at.
-        one.entry.entry_id: troubles.get(Account(key.tenant, ""))
-        or troubles.get(Account(key.tenant, one.entry.assignee))
-        for one in looked_at
-    }
     return ItemFacts(
         key,
         stored,
@@ -73,6 +69,27 @@ async def _facts(connection: Connection, found: items.History, letters: list[Unr
                 trouble_since=trouble.since if trouble is not None else None,
                 probe_at=trouble.probe_at if trouble is not None else None,
             )
-            for one, trouble in ((one, of_entries[one.entry.entry_id]) for one in looked_at)
+            for one, trouble in ((one, _holding(troubles, one)) for one in looked_at)
         ),
     )
+
+
+def _rests(one: Look) -> bool:
+    """Whether a writer found that a trouble holds the entry: there is work, which is due at no time."""
+    works = one.entry.owed or one.refusal is not None
+    return works and not one.entry.parked and one.due_at is None
+
+
+def _holding(troubles: dict[Account, Status], one: Look) -> Status | None:
+    """The trouble that the entry rests for. Others of its account and tenant do not concern it, and it says nothing."""
+    if not _rests(one):
+        return None
+    tenant = troubles.get(Account(one.entry.item.tenant, ""))
+    # While the whole tenant is in trouble, it is that which is looked at, unless that is about another directory.
+    if tenant is not None and _is_in(tenant.directory, one.entry):
+        return tenant
+    return troubles.get(Account(one.entry.item.tenant, one.entry.assignee))
+
+
+def _is_in(directory: str, entry: Entry) -> bool:
+    return entry.target is not None and entry.target.directory.casefold() == directory.casefold()

@@ -58,6 +58,7 @@ async def serve(settings: WriterSettings) -> None:
         async def send_elsewhere(due: list[Due]) -> None:
             await broker.insist(lambda: send_wakeups(sender, commands, due))
 
+        known = Accounts(_pace(settings))
         lanes = Lanes(_limits(settings))
         calendars = Calendars(graph)
         rests = LaneRests(lanes)
@@ -70,7 +71,7 @@ async def serve(settings: WriterSettings) -> None:
                 _policy(settings),
                 rests,
                 calendars=calendars,
-                accounts=Accounts(_pace(settings)),
+                accounts=known,
                 # Whoever may not assign leaves nothing behind, not even a category.
                 gates=[_access_check(settings, graph, calendars), Categories(pool, graph, postgres=database)],
                 doubt_s=settings.writer_doubt_s,
@@ -108,7 +109,8 @@ async def serve(settings: WriterSettings) -> None:
             pool,
             sender,
             commands,
-            _pace(settings),
+            graph,
+            known,
             interval_s=settings.writer_sweep_interval_s,
             claim_s=settings.writer_sweep_again_s,
             postgres=database,
@@ -122,6 +124,7 @@ async def serve(settings: WriterSettings) -> None:
                 tasks.create_task(sweeper.run())
                 tasks.create_task(sweeper.count())
                 tasks.create_task(prober.run())
+                tasks.create_task(prober.read())
                 tasks.create_task(prober.count())
                 tasks.create_task(dispatcher.run())
                 tasks.create_task(_consume(reader, dispatcher, pulse))

@@ -105,7 +105,8 @@ class AccessCheck:
         passage = await self._answer(question, self._ttl_s)
         if passage.refusal is not None or _forbidden(passage):
             again = await self._answer(question, self._refusal_ttl_s)
-            passage = replace(again, requests=passage.requests + again.requests)
+            answered = passage.answered or again.answered
+            passage = replace(again, requests=passage.requests + again.requests, answered=answered)
         ACCESS_CHECKS.labels(_result(passage)).inc()
         return passage
 
@@ -123,21 +124,22 @@ class AccessCheck:
         requests = sharing.requests if question.own_lane else 0
         if isinstance(sharing.value, Fault):
             return Passage(requests, fault=_said_of(sharing.value, own_lane=question.own_lane))
+        said = Passage(requests, answered=requests > 0)
         if isinstance(owner.value, Fault):
-            return Passage(requests, fault=_said_of(owner.value, own_lane=False))
+            return replace(said, fault=_said_of(owner.value, own_lane=False))
         if owner.value is None:
-            return Passage(requests, refusal=Reason.OWNER_HAS_NO_MAILBOX)
+            return replace(said, refusal=Reason.OWNER_HAS_NO_MAILBOX)
         address = owner.value
         names = frozenset((question.assigner.lower(), address))
         if place.mailbox.lower() in names:  # one mailbox under two names
-            return Passage(requests)
+            return said
         verdict = judge(names, sharing.value, None)
         if verdict is Verdict.ASK_GROUPS:
             asked = await self._judge_by_groups(question, names, sharing.value, demand)
             if isinstance(asked, Fault):
-                return Passage(requests, fault=_said_of(asked, own_lane=False))
+                return replace(said, fault=_said_of(asked, own_lane=False))
             verdict = asked
-        return Passage(requests, refusal=None if verdict is Verdict.GRANTED else Reason.ASSIGNER_LACKS_ACCESS)
+        return replace(said, refusal=None if verdict is Verdict.GRANTED else Reason.ASSIGNER_LACKS_ACCESS)
 
     async def _judge_by_groups(
         self, question: _Question, names: frozenset[str], sharing: tuple[Permission, ...], demand: Demand

@@ -10,8 +10,9 @@ from datetime import datetime
 from uuid import UUID
 
 from calbus.entry import Entry
+from calbus.graph.calls import Response
 from calbus.store import accounts, entries, outbox
-from calbus.store.accounts import Account, Status
+from calbus.store.accounts import Account, DueProbe, Status
 from calbus.store.connection import Connection
 from calbus.store.outbox import Message
 from calbus.telemetry import PROBES, log
@@ -21,11 +22,13 @@ from services.writer.troubles import (
     Pace,
     holds,
     lets_go,
+    looked,
     may_be_gone,
     remembers,
     stands,
     told,
     trouble_of,
+    worked,
 )
 
 KNOWN_MAX_ACCOUNTS = 100_000
@@ -102,8 +105,11 @@ class Accounts:
             if event is not None:
                 messages.append(_message(event, status.seq))
             self._sum_up(judgement, account, about, before[account], status)
-        changed = [(old, after[account]) for account, old in before.items() if old != after[account]]
+        changed = [(before[account], new) for account, new in after.items() if before[account] != new]
         await accounts.put(connection, [new for _, new in changed])
+        opened = {new.account.tenant for old, new in changed if _opens(old, new)}
+        covered = [account for account in before if account.tenant in opened and not account.is_tenant]
+        await accounts.probe_now(connection, covered)
         await outbox.add_messages(connection, messages, now)
         judgement.changes = changed
         for finding in findings:
@@ -120,11 +126,33 @@ class Accounts:
         for old, new in judgement.changes:
             if lets_go(old, new):
                 await accounts.wake(connection, new.account)
-                if new.account.is_tenant and new.reason is None:
-                    await accounts.probe_accounts_of(connection, new.account.tenant)
             elif new.attempts > old.attempts:
                 # What is to be removed from a mailbox that stays unknown need not wait for it to come back.
                 await accounts.wake(connection, new.account, only_leaving=True)
+
+    async def look(
+        self, connection: Connection, probe: DueProbe, response: Response | None, now: datetime
+    ) -> Judgement:
+        """Take in how a mailbox answered that was read for want of an entry; None: the account is unlinked."""
+        judgement = Judgement(probed=["unclear"])
+        before = await accounts.lock(connection, [probe.account])
+        old = before[probe.account]
+        if old.reason is None:
+            return judgement
+        if response is None:
+            after = worked(old, now)
+        else:
+            after = looked(old, probe.place, response.fault, response.bears_roles, now, self._pace)
+        after, event = told(old, after, now, unlinked=response is None)
+        await accounts.put(connection, [after])
+        if _opens(old, after):
+            await accounts.probe_now(connection, [account for account in before if not account.is_tenant])
+        if event is not None:
+            await outbox.add_messages(connection, [_message(event, after.seq)], now)
+        judgement.changes = [(old, after)]
+        judgement.probed = [_word(old, after)]
+        await self.carry_out(connection, judgement, {})
+        return judgement
 
     def remember(self, judgement: Judgement) -> None:
         """The transaction has committed: keep in mind what need not be looked up again."""
@@ -151,7 +179,10 @@ class Accounts:
         """Whether the account's row must be looked at because of this."""
         if finding.probes or (finding.fault is not None and trouble_of(finding, None) is not None):
             return True
-        return finding.worked and self._known.get(account) != _known(finding, account)
+        known = self._known.get(account)
+        if known is not None and finding.bears_roles is None and known[0] == _known(finding, account)[0]:
+            return False
+        return finding.worked and known != _known(finding, account)
 
     def _sum_up(self, judgement: Judgement, account: Account, about: list[Finding], old: Status, new: Status) -> None:
         if new.reason is None:
@@ -160,8 +191,17 @@ class Accounts:
                     judgement.works[account] = _known(finding, account)
         for finding in about:
             if account in finding.probes:
-                result = "works" if new.reason is None else "troubled" if new.attempts > old.attempts else "unclear"
-                judgement.probed.append(result)
+                judgement.probed.append(_word(old, new))
+
+
+def _word(old: Status, new: Status) -> str:
+    """What a probe said."""
+    return "works" if new.reason is None else "troubled" if new.attempts > old.attempts else "unclear"
+
+
+def _opens(old: Status, new: Status) -> bool:
+    """Whether a trouble of the tenant as a whole is over, and those of its accounts come to light again."""
+    return new.account.is_tenant and old.reason is not None and new.reason is None
 
 
 def _known(finding: Finding, account: Account) -> tuple[str, bool | None]:

@@ -6,6 +6,7 @@ All state here may be lost at any moment: what is desired and not applied stands
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -25,6 +26,8 @@ from services.writer.lanes import Job, Lanes
 COMMIT_INTERVAL_S = 0.5
 COMMIT_TIMEOUT_S = 5.0
 SHED_MAX_ENTRIES = 1_000
+# Batches that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
+LINGERING_MAX_CALLS = 256
 # A job that breaks our own code is looked at again after this, in case it was the moment and not the job.
 BROKEN_JOB_S = 60.0
 
@@ -73,6 +76,7 @@ class Dispatcher:
         self._settled = settled
         self._offsets = Offsets()
         self._calls: set[asyncio.Task[None]] = set()
+        self._lingering: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._accepting = True
 
@@ -105,7 +109,7 @@ class Dispatcher:
         """Hand out jobs until cancelled."""
         while True:
             self._changed.clear()
-            while self._accepting and len(self._calls) < self._max_calls:
+            while self._accepting and self._has_room():
                 jobs = self._lanes.take(time.monotonic(), BATCH_MAX_REQUESTS)
                 if not jobs:
                     break
@@ -117,33 +121,54 @@ class Dispatcher:
     async def _wait(self) -> None:
         next_at_s = self._lanes.next_at_s()
         wait_s = None if next_at_s is None else max(next_at_s - time.monotonic(), 0.001)
-        if len(self._calls) >= self._max_calls or not self._accepting:
+        if not self._has_room() or not self._accepting:
             wait_s = None  # only a call that ends makes room, only an assignment makes work
         try:
             await asyncio.wait_for(self._changed.wait(), wait_s)
         except TimeoutError:
             return
 
+    def _has_room(self) -> bool:
+        return len(self._calls) - len(self._lingering) < self._max_calls
+
     def _call_over(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
+        self._lingering.discard(call)
         self._changed.set()
         if not call.cancelled() and (error := call.exception()) is not None:
             log.error("a batch of jobs broke off", exc_info=error)
 
     async def _call(self, jobs: list[Job]) -> None:
+        left = {job.entry_id: job for job in jobs}
         try:
-            reports = await self._handler.handle(jobs)
+            async with aclosing(self._handler.handle(jobs)) as rounds:
+                async for reports in rounds:
+                    for report in reports:
+                        del left[report.job.entry_id]
+                    await self._take_reports(reports)
+                    if not reports:
+                        self._linger()
         except asyncio.CancelledError:
             raise
         except Exception:  # noqa: BLE001
             # A fault of ours. One job must not take its neighbours along, nor hold its partition for ever.
             if len(jobs) > 1:
-                for job in jobs:
+                for job in left.values():
                     await self._call([job])
                 return
             log.exception("a job broke off", entry_id=str(jobs[0].entry_id), lane=jobs[0].lane)
             self._lanes.done(jobs[0], time.monotonic(), requests=1)
             await self._shed([(BROKEN_JOB_S, jobs[0])])
+
+    def _linger(self) -> None:
+        """What is left of the batch that this task is for only waits."""
+        call = asyncio.current_task()
+        if call in self._calls and len(self._lingering) < LINGERING_MAX_CALLS:
+            self._lingering.add(call)
+            self._changed.set()
+
+    async def _take_reports(self, reports: list[Report]) -> None:
+        if not reports:
             return
         self._settled()
         elsewhere = [report.elsewhere for report in reports if report.elsewhere is not None]

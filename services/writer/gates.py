@@ -20,11 +20,13 @@ class Passage:
 
     `refusal`: it may not, and somebody must change something: the plan ends as refused. `fault`: it cannot be told
     now; it is tried again as after any fault. `requests` were sent to the entry's mailbox, and count to its budget.
+    `answered`: the mailbox did what one of them asked, whatever else was found: it works.
     """
 
     requests: int = 0
     refusal: Reason | None = None
     fault: Fault | None = None
+    answered: bool = False
 
 
 class Gate(Protocol):

@@ -4,16 +4,17 @@ The decisions stand in reconciler.py and retries.py; here is the order of effect
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import asyncpg
 
 from calbus.entry import Entry, Intent, Place
-from calbus.graph.calls import Request, Response
+from calbus.graph.calls import Response
 from calbus.graph.client import BATCH_MAX_REQUESTS, GraphClient
 from calbus.graph.errors import Fault, Scope
 from calbus.outage import Dependency
@@ -35,8 +36,12 @@ from services.writer.troubles import Finding
 # find, read, update is the longest way there is; more means that the world moves while we look. A series with many
 # exceptions takes several looks, so that its neighbours need not wait for it.
 STEPS_MAX = 4
+# So long is waited for the slowest of those that were taken together, before the others go on without it.
+GRACE_S = 0.3
 # Few requests go alone and side by side: a batch answers only when its slowest item does.
 SINGLES_MAX = 4
+# Upstream hears that one calendar shows what no plan wants there.
+LEFT_BEHIND = "The entry could not be removed from the account's former mailbox and was left there."
 _WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE, Step.MOVE, Step.CANCEL)
 
 
@@ -73,6 +78,10 @@ class _Work:
     # The refusal of an earlier look no longer holds: the plan is opened anew before anything is written.
     reopens: bool = False
     retry_after_s: float | None = None
+    # The step that is ready to be sent, or under way.
+    step: Step | None = None
+    steps: int = 0
+    admitted: bool = False
     over: bool = False
     # What its account or tenant suffers, and how often the mailbox was found unknown for it.
     probes: tuple[Account, ...] = ()
@@ -120,8 +129,12 @@ class Handler:
         self._recheck_s = recheck_s
         self._postgres = postgres
 
-    async def handle(self, jobs: list[Job]) -> list[Report]:
-        """Bring each entry to what is desired, or record why not and when to try again; a report for every job."""
+    async def handle(self, jobs: list[Job]) -> AsyncGenerator[list[Report]]:
+        """Bring each entry to what is desired, or record why not and when to try again; a report for every job.
+
+        Reports come as soon as they are recorded, those of jobs that wait for a slow mailbox later than the others.
+        None at all in a list means that whatever is left waits for what has to be known before it may be written.
+        """
         loaded, admission = await self._postgres.insist(lambda: self._load([job.entry_id for job in jobs]))
         reports: list[Report] = []
         works: list[_Work] = []
@@ -139,9 +152,12 @@ class Handler:
                 work.probes = admission.probes.get(job.entry_id, ())
                 work.misses = admission.misses.get(job.entry_id, 0)
                 works.append(work)
-        await self._carry_out(works)
-        recorded = await self._postgres.insist(lambda: self._record(works))
-        return reports + [self._report(work, recorded) for work in works]
+        if reports:
+            yield reports
+        async with aclosing(self._carry_out(works)) as rounds:
+            async for over in rounds:
+                recorded = await self._postgres.insist(lambda over=over: self._record(over))  # type: ignore[misc]
+                yield [self._report(work, recorded) for work in over]
 
     async def _load(self, entry_ids: list[UUID]) -> tuple[dict[UUID, Loaded], Admission]:
         """What may be worked on now; entries that rest because of their account are left out."""
@@ -150,29 +166,63 @@ class Handler:
             loaded = await entries.load_for_work(connection, admission.entry_ids)
             return {one.entry.entry_id: one for one in loaded}, admission
 
-    async def _carry_out(self, works: list[_Work]) -> None:
-        for _ in range(STEPS_MAX):
-            for work in works:
-                if not work.over and (left_s := self._rests.left_s(work.job.lane)):
-                    work.retry_after_s, work.over = left_s, True
-            steps = [(work, next_step(work.entry)) for work in works if not work.over]
-            due = await self._admitted(steps)
-            if not due:
-                return
-            requests = [(work, request_for(work.entry, step, work.calendar_id)) for work, step in due]
-            responses = await self._send(requests)
-            for (work, step), response in zip(due, responses, strict=True):
-                self._take_answer(work, step, response)
-        for work in works:
-            work.over = True
+    async def _carry_out(self, works: list[_Work]) -> AsyncGenerator[list[_Work]]:
+        """Gives works as they are over: each is prepared, sent a step, prepared for the next, and so on.
 
-    async def _admitted(self, steps: list[tuple[_Work, Step]]) -> list[tuple[_Work, Step]]:
-        """Those that there is something to do for, and that the gates before them let pass."""
-        await asyncio.gather(*(self._pass_gates(work) for work, step in steps if is_gated(work.entry, step)))
-        due = [(work, step) for work, step in steps if step is not Step.NOTHING]
-        searched = [work for work, step in due if step in (Step.CREATE, Step.FIND) and not work.over]
-        await asyncio.gather(*(self._find_calendar(work) for work in searched))
-        return [(work, step) for work, step in due if not work.over and next_step(work.entry) is step]
+        Nobody waits for a slow neighbour for longer than `GRACE_S` a round; what is ready by then goes together.
+        """
+        under_way: dict[asyncio.Task[None], list[_Work]] = {}
+
+        def begin(doing: Coroutine[Any, Any, None], with_works: list[_Work]) -> None:
+            under_way[asyncio.create_task(doing)] = with_works
+
+        for work in works:
+            begin(self._prepare(work), [work])
+        try:
+            while under_way:
+                over: list[_Work] = []
+                ready: list[_Work] = []
+                done = await _done_soon(under_way)
+                is_late = len(done) < len(under_way)
+                for task in done:
+                    task.result()
+                    for work in under_way.pop(task):
+                        if work.over:
+                            over.append(work)
+                        elif work.step is not None:
+                            ready.append(work)
+                        else:
+                            begin(self._prepare(work), [work])
+                for packed in _packed(ready):
+                    begin(self._send(packed), packed)
+                if over:
+                    yield over
+                if is_late and not any(work.step for together in under_way.values() for work in together):
+                    yield []
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def _prepare(self, work: _Work) -> None:
+        """Find out the next step and what has to be known before it, which may take calls to this or other mailboxes.
+
+        Leaves `step` to be sent, or the work `over`.
+        """
+        step = next_step(work.entry)
+        self._rest(work)
+        if not work.over and is_gated(work.entry, step) and not work.admitted:
+            await self._pass_gates(work)
+        if not work.over and step in (Step.CREATE, Step.FIND):
+            await self._find_calendar(work)
+        self._rest(work)
+        if work.steps >= STEPS_MAX or step is Step.NOTHING or next_step(work.entry) is not step:
+            work.over = True
+        elif not work.over:
+            work.step = step
+
+    def _rest(self, work: _Work) -> None:
+        if not work.over and (left_s := self._rests.left_s(work.job.lane)):
+            work.retry_after_s, work.over = left_s, True
 
     async def _find_calendar(self, work: _Work) -> None:
         where = await self._calendars.whereabouts(_place(work))
@@ -191,44 +241,44 @@ class Handler:
         for gate in self._gates:
             passage: Passage = await gate.admit(work.loaded)
             work.requests += passage.requests
+            work.worked = work.worked or passage.answered
             if passage.fault is not None:
                 self._stop(work, Step.READ, passage.fault, reload=False)
                 return
             if passage.refusal is not None:
                 work.refusal, work.over = passage.refusal, True
                 return
+        work.admitted = True
         work.entry = replace(work.entry, applied=replace(work.entry.applied, grant=work.entry.desired.grant))
         if work.loaded.refusal is not None:
             work.reopens = work.over = True
 
-    async def _send(self, requests: list[tuple[_Work, Request]]) -> list[Response]:
-        """Pack what is many and healthy. What has failed before goes alone, lest it hang its neighbours."""
-        together: dict[str, list[int]] = {}
-        calls: list[tuple[str, list[int]]] = []
-        for index, (work, _) in enumerate(requests):
-            directory = _place(work).directory
-            if work.loaded.attempts:
-                calls.append((directory, [index]))
-            else:
-                together.setdefault(directory, []).append(index)
-        for directory, indexes in together.items():
-            size = 1 if len(indexes) <= SINGLES_MAX else BATCH_MAX_REQUESTS
-            calls += [(directory, indexes[at : at + size]) for at in range(0, len(indexes), size)]
-        answers = await asyncio.gather(
-            *(self._graph.send(directory, [requests[index][1] for index in indexes]) for directory, indexes in calls)
-        )
-        responses: dict[int, Response] = {}
-        for (_, indexes), answer in zip(calls, answers, strict=True):
-            responses.update(zip(indexes, answer, strict=True))
-        return [responses[index] for index in range(len(requests))]
+    async def _send(self, works: list[_Work]) -> None:
+        """Send the step of each, in one call."""
+        steps = [(work, work.step) for work in works if work.step is not None]
+        requests = [request_for(work.entry, step, work.calendar_id) for work, step in steps]
+        responses = await self._graph.send(_place(works[0]).directory, requests)
+        for (work, step), response in zip(steps, responses, strict=True):
+            work.step = None
+            work.steps += 1
+            self._take_answer(work, step, response)
 
     def _take_answer(self, work: _Work, step: Step, response: Response) -> None:
         place = _place(work)
         attempts = max(work.loaded.attempts, work.misses)
+        if any(account.is_tenant for account in work.probes):
+            attempts = 0  # what this mailbox says is the whole tenant's affair
         circumstances = Circumstances(work.repeat, attempts, self._doubt_left_s(work))
         after = advance(work.entry, step, response, circumstances)
         if step in _WRITING and (response.fault is None or response.fault.may_be_applied):
             work.written_in = place
+        if after.entry.applied.left_behind != work.entry.applied.left_behind:
+            log.warning(
+                "an event is left behind in a mailbox that is closed to us",
+                entry_id=str(work.entry.entry_id),
+                lane=place.lane,
+                reason=response.fault.reason if response.fault is not None else None,
+            )
         work.entry = after.entry
         work.requests += 1
         work.repeat = response.fault if step is Step.CREATE else None
@@ -328,6 +378,7 @@ class Handler:
             due_at=due_at,
             # What cannot be told now lifts nothing: the plan stays refused until it is opened anew.
             refusal=work.refusal or work.loaded.refusal,
+            access_asked_at=work.loaded.access_asked_at,
         )
 
     def _report(self, work: _Work, recorded: dict[UUID, bool]) -> Report:
@@ -341,6 +392,27 @@ class Handler:
         parks = fault is not None and fault.scope is not Scope.ENTRY and not work.rests
         park_s = work.retry_after_s if parks else None
         return Report(work.job, requests=work.requests, again=not work.retry_after_s, park_s=park_s)
+
+
+async def _done_soon(tasks: Collection[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+    """Those that are done when all are, or when `GRACE_S` is over; never none."""
+    done, _ = await asyncio.wait(tasks, timeout=GRACE_S)
+    if not done:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    return done
+
+
+def _packed(works: list[_Work]) -> list[list[_Work]]:
+    """Pack what is many and healthy, by directory. What has failed before goes alone, lest it hang its neighbours."""
+    alone = [[work] for work in works if work.loaded.attempts]
+    together: dict[str, list[_Work]] = {}
+    for work in works:
+        if not work.loaded.attempts:
+            together.setdefault(_place(work).directory, []).append(work)
+    for healthy in together.values():
+        size = 1 if len(healthy) <= SINGLES_MAX else BATCH_MAX_REQUESTS
+        alone += [healthy[at : at + size] for at in range(0, len(healthy), size)]
+    return alone
 
 
 def _findings(works: list[_Work]) -> list[Finding]:
@@ -382,10 +454,12 @@ def _outcome(work: _Work, now: datetime) -> Outcome | None:
     if not work.loaded.entry.owed or not _settled(work):
         return None
     desired = work.entry.desired
+    notice = LEFT_BEHIND if work.entry.applied.left_behind is not None else ""
     if work.refusal is not None:
-        return outcome(work.entry, Ending.REFUSED, work.refusal, now)
+        return outcome(work.entry, Ending.REFUSED, work.refusal, now, notice=notice)
     if work.failed is not None:
-        return outcome(work.entry, Ending.FAILED, work.failed, now)
+        return outcome(work.entry, Ending.FAILED, work.failed, now, notice=notice)
     if desired.intent is Intent.PRESENT:
-        return outcome(work.entry, Ending.APPLIED, Reason.WRITTEN if work.wrote else Reason.UNCHANGED, now)
-    return outcome(work.entry, ending_without_writing(desired.reason), desired.reason, now)
+        reason = Reason.WRITTEN if work.wrote else Reason.UNCHANGED
+        return outcome(work.entry, Ending.APPLIED, reason, now, notice=notice)
+    return outcome(work.entry, ending_without_writing(desired.reason), desired.reason, now, notice=notice)

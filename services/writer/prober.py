@@ -1,5 +1,7 @@
 """The prober: looks at accounts and tenants in trouble, one entry at a time, at the pace that troubles.py sets.
 
+Where no entry is at rest that could be tried, it reads the mailbox; such reads go out one at a time.
+
 Several probers share the work: whoever claims a trouble's time has it alone. A claim of which nothing comes, because
 its writer died or its wake-up was lost, runs out.
 """
@@ -11,19 +13,26 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from calbus.bus.wakeups import send_wakeups
+from calbus.graph.calendars import ask_default
+from calbus.graph.calls import Response
+from calbus.graph.client import GraphClient
 from calbus.outage import Dependency
 from calbus.store import accounts, entries
 from calbus.store.accounts import Claim, DueProbe
 from calbus.store.entries import Due
 from calbus.telemetry import ACCOUNTS_TROUBLED, log
 from schemas.reasons import Reason
-from services.writer.troubles import Pace
+from services.writer.accounts import Accounts, Judgement
 
 BATCH_MAX_PROBES = 200
 COUNT_INTERVAL_S = 15.0
 WOKEN_MAX_ENTRIES = 1_000
 # An account's own trouble is looked at so long after that of its tenant.
 AFTER_TENANT = timedelta(seconds=1)
+
+
+# A tenant's door can be tried without a mailbox: that Graph does not know this one says that the door is open.
+NO_MAILBOX = "00000000-0000-0000-0000-000000000000"
 
 
 class Prober:
@@ -34,7 +43,8 @@ class Prober:
         pool: asyncpg.Pool,
         producer: AIOKafkaProducer,
         topic: str,
-        pace: Pace,
+        graph: GraphClient,
+        known: Accounts,
         *,
         interval_s: float,
         claim_s: float,
@@ -44,7 +54,10 @@ class Prober:
         self._pool = pool
         self._producer = producer
         self._topic = topic
-        self._pace = pace
+        self._graph = graph
+        self._known = known
+        # Claimed; one that finds no room is claimed again when that has run out.
+        self._bare: asyncio.Queue[DueProbe] = asyncio.Queue(BATCH_MAX_PROBES)
         self._interval_s = interval_s
         self._claim_s = claim_s
         self._postgres = postgres
@@ -53,27 +66,44 @@ class Prober:
     async def run(self) -> None:
         """Probe until cancelled."""
         while True:
-            claimed, due = await self._postgres.insist(self._claim)
+            claimed, due, bare = await self._postgres.insist(self._claim)
+            for probe in bare:
+                if not self._bare.full():
+                    self._bare.put_nowait(probe)
             if due:
                 await self._kafka.insist(lambda due=due: send_wakeups(self._producer, self._topic, due))  # type: ignore[misc]
             if claimed < BATCH_MAX_PROBES:
                 await asyncio.sleep(self._interval_s)
 
-    async def _claim(self) -> tuple[int, list[Due]]:
-        """Claim what is to be looked at; gives how much that is, and the entries to wake."""
+    async def read(self) -> None:
+        """Read the mailboxes of troubles that no entry rests for, until cancelled."""
+        while True:
+            probe = await self._bare.get()
+            response: Response | None = None
+            if not probe.unlinked:
+                request = ask_default(probe.place.mailbox or NO_MAILBOX)
+                (response,) = await self._graph.send(probe.place.directory, [request])
+            self._known.remember(
+                await self._postgres.insist(lambda probe=probe, response=response: self._record(probe, response))  # type: ignore[misc]
+            )
+
+    async def _record(self, probe: DueProbe, response: Response | None) -> Judgement:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await self._known.look(connection, probe, response, datetime.now(UTC))
+
+    async def _claim(self) -> tuple[int, list[Due], list[DueProbe]]:
+        """Claim what is to be looked at; gives how much that is, the entries to wake, and what has none."""
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection, connection.transaction():
             probes = await accounts.due_probes(connection, now, BATCH_MAX_PROBES)
             await accounts.claim(connection, [self._decide(probe, now) for probe in probes])
             chosen = [probe.entry_id for probe in probes if probe.entry_id is not None]
-            return len(probes), await entries.due_of(connection, chosen)
+            bare = [probe for probe in probes if probe.entry_id is None and probe.covered_until is None]
+            return len(probes), await entries.due_of(connection, chosen), bare
 
     def _decide(self, probe: DueProbe, now: datetime) -> Claim:
         if probe.covered_until is not None:
             return Claim(probe.account, max(probe.covered_until, now) + AFTER_TENANT, None)
-        if probe.entry_id is None:
-            # Nothing waits for it: there is nothing to probe with.
-            return Claim(probe.account, now + self._pace.wait(probe.account, probe.attempts), None)
         return Claim(probe.account, now + timedelta(seconds=self._claim_s), probe.entry_id)
 
     async def count(self) -> None:

@@ -275,6 +275,24 @@ def _gone(applied: Applied) -> Applied:
 UNKNOWN_BEFORE_GONE = 3
 
 
+# So many times a mailbox that the account has left must keep us out before the event in it is given up. With the usual
+# pace of attempts that is an hour.
+CLOSED_BEFORE_LEFT = 7
+_CLOSED = frozenset((Reason.ACCESS_DENIED, Reason.ACCESS_POLICY, Reason.MAILBOX_NOT_IN_CLOUD, Reason.MAILBOX_UNKNOWN))
+
+
+def _is_given_up(entry: Entry, fault: Fault, attempts: int) -> bool:
+    """Whether the event stays behind in a mailbox that the account has left, and that we may no longer enter."""
+    old, new = entry.applied.place, entry.desired.place
+    moved = old is not None and new is not None and old.lane != new.lane
+    return moved and fault.reason in _CLOSED and fault.scope is Scope.MAILBOX and attempts >= CLOSED_BEFORE_LEFT
+
+
+def _moved_on(entry: Entry) -> Applied:
+    """Ours is looked for in the new mailbox before it is created there, in case the old one just got another name."""
+    return replace(_unknown(entry.applied), place=entry.desired.place, event_id=None, etag=None, in_doubt=True)
+
+
 def _same_place(one: Place | None, other: Place | None) -> bool:
     return one is not None and one.is_same(other)
 
@@ -291,8 +309,11 @@ def _faulted(entry: Entry, step: Step, fault: Fault, attempts: int) -> Advance:
             if desired.place is None:
                 return Advance(replace(entry, applied=_gone(applied)))
             # A mailbox that got another name took its events along: look for ours under the new one.
-            renamed = replace(_unknown(applied), place=desired.place, event_id=None, etag=None, in_doubt=True)
-            return Advance(replace(entry, applied=renamed), reload=True)
+            return Advance(replace(entry, applied=_moved_on(entry)), reload=True)
+        case ((Step.DELETE | Step.READ | Step.FIND), _) if _is_given_up(entry, fault, attempts):
+            assert applied.place is not None
+            left = replace(_moved_on(entry), series=None, left_behind=applied.place.lane)
+            return Advance(replace(entry, applied=left), reload=True)
         case ((Step.UPDATE | Step.READ | Step.LOOK), Reason.EVENT_GONE):
             return Advance(replace(entry, applied=_gone(applied)), fault, reload=True)
         case ((Step.UPDATE | Step.DELETE), Reason.CONFLICT):

@@ -49,8 +49,9 @@ class Pace:
 class Finding:
     """What working on an entry said of its account.
 
-    `entry` is as it was loaded, `fault` what stopped it, `worked` whether Graph did what was asked. `bears_roles` is of
-    the token. It was sent as a probe of `probes`, if there are any.
+    `entry` is as it was loaded, `fault` what stopped it, `worked` whether Graph did anything that was asked of the
+    mailbox, if only to let us read. `bears_roles` is of the token, None if something was read and no more. It was sent
+    as a probe of `probes`, if there are any.
     """
 
     entry: Entry
@@ -184,8 +185,11 @@ def _is_same(one: Reason | None, other: Reason | None) -> bool:
 
 def proves(finding: Finding, status: Status) -> bool:
     """Whether work that was done shows that the account is not, or no longer, in trouble."""
+    fault = finding.fault
     if not finding.worked or trouble_of(finding, None) is not None:
         return False
+    if fault is not None and _is_same(status.reason, fault.reason):
+        return False  # the mailbox answered, and then this was met once more
     entry, place = finding.entry, finding.place
     if status.account.is_tenant:
         return status.reason is None or status.directory.casefold() == place.directory.casefold()
@@ -209,6 +213,31 @@ def unclear(status: Status, now: datetime, pace: Pace, retry_after_s: float) -> 
     if status.reason is None:
         return status
     return replace(status, probe_at=now + timedelta(seconds=max(pace.unclear_s, retry_after_s)))
+
+
+def looked(
+    status: Status, place: Place, fault: Fault | None, bears_roles: bool | None, now: datetime, pace: Pace
+) -> Status:
+    """How an account, or a tenant, stands whose mailbox at `place` was read, since no entry rests to be tried.
+
+    A mailbox that lets us read works. Whether a calendar in it is missing concerns no one as long as nothing waits.
+    """
+    if fault is None:
+        return worked(status, now)
+    if status.reason is None:
+        return status
+    unknown = unclear(status, now, pace, fault.retry_after_s or 0.0)
+    whole = status.account.is_tenant
+    if explain(fault.reason).next_actor in (NextActor.CALBUS, NextActor.NOBODY) or fault.scope is Scope.ENTRY:
+        return unknown
+    reason = fault.reason
+    if fault.scope is Scope.DIRECTORY and not whole:
+        return unknown  # the tenant's trouble; who meets it next with an entry tells
+    if fault.scope is Scope.MAILBOX and whole:
+        if reason is not Reason.ACCESS_DENIED or bears_roles is not False or status.roles_in != place.directory:
+            return worked(status, now)
+        reason = Reason.CONSENT_MISSING
+    return met(status, Trouble(status.account, reason, fault.code, place), now, pace, probing=True)
 
 
 def stands(status: Status, findings: Iterable[Finding], tenant: Status | None, now: datetime, pace: Pace) -> Status:
@@ -240,18 +269,21 @@ def remembers(status: Status, findings: Iterable[Finding]) -> Status:
     return status
 
 
-def told(before: Status, after: Status, now: datetime) -> tuple[Status, AccountStatus | None]:
+def told(
+    before: Status, after: Status, now: datetime, *, unlinked: bool = False
+) -> tuple[Status, AccountStatus | None]:
     """What is published of a change, if anything: the status as it stands then, and the event.
 
     A mailbox's trouble is told when a probe has met it again, a tenant's at once; a trouble is told once however its
     names alternate. That an account works is told once, and after each trouble that was told; of a tenant as a whole
-    only the latter.
+    only the latter. A trouble that was told of an account that is `unlinked` ends for that reason.
     """
     if after.reason is None:
         fresh = before.told is None and after.account.is_tenant
-        if fresh or before.told is Reason.WORKING:
+        at_rest = (None, Reason.WORKING, Reason.ACCOUNT_UNLINKED) if unlinked else (Reason.WORKING,)
+        if fresh or before.told in at_rest:
             return after, None
-        reason, state = Reason.WORKING, AccountState.WORKING
+        reason, state = Reason.ACCOUNT_UNLINKED if unlinked else Reason.WORKING, AccountState.WORKING
     else:
         believed = after.account.is_tenant or after.attempts > 0
         if not believed or _is_same(before.told, after.reason):

@@ -7,10 +7,17 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
+# The code of a fault that names none.
+UNNAMED = "UnknownError"
+DELAY_MAX_MS = 3_600_000
+RETRY_AFTER_MAX_S = 366 * 86_400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """A rule. Matchers left at None match any call; an effect left out does not happen.
+
+    A tenant is named by id or domain, a user by id or name, in any case; they, the app and the operation must be there.
 
     Operations are the names in the ledger, and `batch` and `token`. With `after_apply` the call does its work first;
     delay and answer come after it. `drop` closes the connection without an answer; an item of a batch takes the
@@ -28,7 +35,7 @@ class Fault:
     seed: int = 0
     times: int | None = None
     status: int | None = None
-    code: str = "UnknownError"
+    code: str = UNNAMED
     message: str = ""
     retry_after_s: int | None = None
     empty_body: bool = False
@@ -53,6 +60,10 @@ class Fault:
             return "times must be at least 1, or null."
         if self.delay_ms < 0 or (self.retry_after_s is not None and self.retry_after_s < 0):
             return "delay_ms and retry_after_s cannot be negative."
+        if self.delay_ms > DELAY_MAX_MS:
+            return f"delay_ms must be at most {DELAY_MAX_MS}."
+        if self.retry_after_s is not None and self.retry_after_s > RETRY_AFTER_MAX_S:
+            return f"retry_after_s must be at most {RETRY_AFTER_MAX_S}."
         return None
 
 
@@ -83,9 +94,9 @@ class FaultRule:
             return False
         if (
             fault.tenant not in (None, target.tenant)
-            or (fault.user is not None and fault.user.lower() not in target.user)
+            or (fault.user is not None and fault.user not in target.user)
             or fault.app not in (None, target.app)
-            or (fault.method is not None and fault.method.upper() != target.method)
+            or fault.method not in (None, target.method)
             or fault.operation not in (None, target.operation)
         ):
             return False
@@ -103,7 +114,7 @@ class FaultRules:
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def add(self, fault: Fault) -> FaultRule:
-        """Adds a rule at the end."""
+        """Adds a rule at the end; its matchers are as `fault_input` reads them."""
         dice = random.Random(fault.seed)  # noqa: S311 - repeatable chance, not a secret
         rule = FaultRule(f"fault-{next(self._numbers)}", fault, dice)
         self.rules[rule.id] = rule

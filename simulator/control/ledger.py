@@ -1,15 +1,29 @@
-"""The ledger: what every request that addressed a user did, in the order it ended. Append-only and bounded."""
+"""The ledger: what became of every request that was performed or refused, in the order it ended.
+
+Append-only and bounded.
+"""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import NamedTuple
 
 ENTRIES_MAX = 200_000
+UNAUTHENTICATED = "unauthenticated"
+NO_ROUTE = "no_route"
+UNREADABLE = "unreadable"
+BATCH = "batch"
+TOKEN = "token"  # noqa: S105 - the name of an endpoint
+# What an entry has in place of an operation of Graph: it was refused before there was one.
+NOT_PERFORMED = frozenset({UNAUTHENTICATED, NO_ROUTE, UNREADABLE, BATCH, TOKEN})
 
 
 class Entry(NamedTuple):
-    """One request, or one item of a batch. `at` is seconds since 1970 on the tenant's clock."""
+    """One request, or one item of a batch. `at` is seconds since 1970 on the tenant's clock.
+
+    `violations` are the rules that the caller broke with it. A whole batch and a token request have an entry only if
+    they were refused or broke a rule. `tenant` is empty where no tenant can be told.
+    """
 
     seq: int
     at: float
@@ -25,6 +39,7 @@ class Entry(NamedTuple):
     invitations: int
     via_batch: bool
     dropped: bool
+    violations: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -53,3 +68,23 @@ class Ledger:
             if entry.seq <= after:
                 return
             yield entry
+
+    def refused(
+        self,
+        operation: str,
+        at: float,
+        tenant: str,
+        app: str,
+        status: int,
+        code: str | None,
+        *,
+        violations: Iterable[str] = (),
+        dropped: bool = False,
+    ) -> None:
+        """Adds what was refused before it became an operation of Graph: one of `NOT_PERFORMED`."""
+        self.append(
+            Entry(
+                self.next_seq(), at, tenant, "", app, operation, None, status, code, 0,
+                mutation=False, invitations=0, via_batch=False, dropped=dropped, violations=tuple(violations),
+            )
+        )  # fmt: skip

@@ -305,8 +305,9 @@ class Stats:
     """What happened in one tenant.
 
     `requests` are those that addressed a user, items of batches included; `refusals` are the 429s of its own limits;
-    `violations` are `inside_retry_after`, `over_concurrency`, `over_window`, `over_upload`; `max_in_flight` is by user
-    principal name, the most calls one application had under way at once, refused ones included.
+    `violations` are `inside_retry_after`, `over_concurrency`, `over_window`, `over_upload`, `over_directory`,
+    `over_application`, `token_loop`; `max_in_flight` is by user principal name, the most calls one application had
+    under way at once, refused ones included.
     """
 
     requests: int

@@ -3,7 +3,7 @@
 Changes of state only; reading requests and writing answers is `web`'s part. Bad input raises ValueError.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from simulator.control.messages import (
 )
 from simulator.entra.apps import AppRegistration, AppSecret, MailboxReach, ServicePrincipal
 from simulator.entra.consent import principal_for
+from simulator.entra.permissions import known_role, known_scope
+from simulator.errors import GraphError
 from simulator.exchange.event import Event
 from simulator.exchange.times import find_zone
 from simulator.exchange.user import User
@@ -68,6 +70,29 @@ def _registration(tenant: Tenant, app: App) -> AppRegistration:
     )
 
 
+def _roles(names: Iterable[str]) -> tuple[str, ...]:
+    """Application permissions by their proper names. Raises ValueError."""
+    return tuple(known_role(name) for name in names)
+
+
+def _scopes(names: Iterable[str]) -> tuple[str, ...]:
+    """Delegated permissions by their proper names. Raises ValueError."""
+    return tuple(known_scope(name) for name in names)
+
+
+def _checked(app: App) -> App:
+    """The app with the proper names of what it may and asks for. Raises ValueError."""
+    for pem in app.certificates:
+        _certificate(pem)
+    return replace(
+        app,
+        roles=_roles(app.roles),
+        scopes=_scopes(app.scopes),
+        requested_roles=_roles(app.requested_roles),
+        requested_scopes=_scopes(app.requested_scopes),
+    )
+
+
 def _lower(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name.lower() for name in names)
 
@@ -84,31 +109,39 @@ def _principal(tenant: Tenant, app: App) -> ServicePrincipal:
 
 def put_tenant(world: World, tenant_id: str, settings: TenantSettings) -> Tenant:
     """Adds or changes a tenant; the apps replace those made in it, those of other tenants stay."""
+    apps = [_checked(app) for app in settings.apps]
     tenant = world.put_tenant(tenant_id, settings.domain)
-    registrations = [_registration(tenant, app) for app in settings.apps]
+    registrations = [_registration(tenant, app) for app in apps]
     tenant.registrations = {registration.client_id: registration for registration in registrations}
     foreign = {key: known for key, known in tenant.principals.items() if known.home_tenant != tenant.id}
-    tenant.principals = foreign | {app.client_id.lower(): _principal(tenant, app) for app in settings.apps}
+    tenant.principals = foreign | {app.client_id.lower(): _principal(tenant, app) for app in apps}
     tenant.users_may_consent = settings.users_may_consent
     tenant.approval_by_request = settings.approval_by_request
     tenant.outbox.look_again()
     return tenant
 
 
-def change_app(tenant: Tenant, principal: ServicePrincipal, change: AppChange) -> None:
-    """Changes what the tenant grants an app. Tokens that are out there keep what they show."""
-    for name in ("roles", "disabled", "assignment_required"):
-        if (value := getattr(change, name)) is not None:
-            setattr(principal, name, value)
-    if change.scopes is not None:
-        principal.scopes = frozenset(change.scopes)
-    if change.assigned is not None:
-        principal.assigned = _lower(change.assigned)
-    for name, scopes in (change.user_scopes or {}).items():
+def _user_scopes(tenant: Tenant, given: dict[str, tuple[str, ...]]) -> Iterator[tuple[str, frozenset[str]]]:
+    for name, scopes in given.items():
         user = tenant.user(name)
         if user is None:
             raise ValueError(f"There is no user {name} in the tenant.")
-        principal.user_scopes[user.id] = frozenset(scopes)
+        yield user.id, frozenset(_scopes(scopes))
+
+
+def change_app(tenant: Tenant, principal: ServicePrincipal, change: AppChange) -> None:
+    """Changes what the tenant grants an app, or nothing. Tokens that are out there keep what they show."""
+    roles = None if change.roles is None else _roles(change.roles)
+    scopes = None if change.scopes is None else frozenset(_scopes(change.scopes))
+    user_scopes = dict(_user_scopes(tenant, change.user_scopes or {}))
+    principal.roles = principal.roles if roles is None else roles
+    principal.scopes = principal.scopes if scopes is None else scopes
+    principal.user_scopes.update(user_scopes)
+    for name in ("disabled", "assignment_required"):
+        if (value := getattr(change, name)) is not None:
+            setattr(principal, name, value)
+    if change.assigned is not None:
+        principal.assigned = _lower(change.assigned)
     reach = principal.latest_reach()
     if change.scoped_mailboxes is not None:
         reach = replace(reach, granted=_lower(change.scoped_mailboxes))
@@ -173,6 +206,17 @@ def plant(world: World, seed_json: bytes) -> None:
         seed = _SEED.validate_python(orjson.loads(seed_json))
     except ValidationError as error:
         raise ValueError(sentence(error)) from None
+    if not seed.tenants:
+        raise ValueError("It names no tenants.")
+    try:
+        _plant(world, seed)
+    except ValidationError as error:
+        raise ValueError(sentence(error)) from None
+    except GraphError as error:
+        raise ValueError(error.message) from None
+
+
+def _plant(world: World, seed: Seed) -> None:
     for given in seed.tenants:
         policy = TenantSettings(given.apps, given.domain, given.users_may_consent, given.approval_by_request)
         tenant = put_tenant(world, given.id, policy)

@@ -1,5 +1,6 @@
 """What the handlers of people's and administrators' interfaces share: reading requests, and refusing them in words."""
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,17 @@ from simulator.world import World
 ADMIN_PREFIX = "/_sim"
 OUTLOOK_PREFIX = "/outlook"
 
+# The parameters of the query by method and path; no other administrative call has any.
+_PARAMETERS = {
+    ("GET", f"{ADMIN_PREFIX}/ledger"): frozenset(
+        {"tenant", "user", "operation", "status", "mutation", "after", "limit"}
+    ),
+    ("GET", f"{ADMIN_PREFIX}/faults"): frozenset({"tenant"}),
+    ("GET", f"{ADMIN_PREFIX}/tenants/{{tenant}}/deliveries"): frozenset(
+        {"kind", "fate", "subscription", "after", "limit", "wait_s"}
+    ),
+}
+
 T = TypeVar("T")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -31,7 +43,12 @@ async def explain(request: web.Request, handler: _Handler) -> web.StreamResponse
     if not request.path.startswith((ADMIN_PREFIX, OUTLOOK_PREFIX)):
         return await handler(request)
     try:
+        _check_parameters(request)
         return await handler(request)
+    except web.HTTPException as refused:
+        return _in_words(request, refused)
+    except web.RequestPayloadError:
+        return json_response({"error": "The body cannot be read."}, 400)
     except Unknown as unknown:
         return json_response({"error": str(unknown)}, 404)
     except ValidationError as error:
@@ -40,6 +57,30 @@ async def explain(request: web.Request, handler: _Handler) -> web.StreamResponse
         return json_response({"error": error.message, "code": error.code}, 404 if error.status == 404 else 400)
     except ValueError as error:
         return json_response({"error": str(error)}, 400)
+
+
+def _in_words(request: web.Request, refused: web.HTTPException) -> web.Response:
+    """What the HTTP server refuses by itself: a path or a method that is not there, a body that is too large."""
+    if isinstance(refused, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(refused.allowed_methods))
+        sentence = f"{request.path} cannot be called with {request.method}, but with {allowed}."
+        return json_response({"error": sentence}, refused.status, {"Allow": allowed})
+    if isinstance(refused, web.HTTPNotFound):
+        return json_response({"error": f"There is no {request.path}."}, refused.status)
+    return json_response({"error": f"{refused.reason}."}, refused.status)
+
+
+def _check_parameters(request: web.Request) -> None:
+    """Raises ValueError on a parameter that the call does not have, or that is there twice."""
+    resource = request.match_info.route.resource
+    if resource is None or not request.path.startswith(ADMIN_PREFIX):
+        return
+    known = _PARAMETERS.get((request.method, resource.canonical), frozenset())
+    for name in set(request.query):
+        if name not in known:
+            raise ValueError(f"There is no parameter {name} here.")
+        if len(request.query.getall(name)) > 1:
+            raise ValueError(f"The parameter {name} is there more than once.")
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:
@@ -65,13 +106,37 @@ def wanted(request: web.Request, name: str, convert: Callable[[str], T]) -> T | 
         raise ValueError(f"The parameter {name} cannot be '{text}'.") from None
 
 
-def tenant_of(world: World, request: web.Request) -> Tenant:
-    """The tenant the path names. Raises Unknown."""
-    name = request.match_info["tenant"]
+def at_least(least: int) -> Callable[[str], int]:
+    """Reads a whole number that is not below the least."""
+
+    def convert(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise ValueError
+        return number
+
+    return convert
+
+
+def seconds(text: str) -> float:
+    """Reads a number of seconds. Raises ValueError."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError
+    return number
+
+
+def known_tenant(world: World, name: str) -> Tenant:
+    """By id or domain. Raises Unknown."""
     tenant = world.tenant(name)
     if tenant is None:
         raise Unknown(f"There is no tenant {name}.")
     return tenant
+
+
+def tenant_of(world: World, request: web.Request) -> Tenant:
+    """The tenant the path names. Raises Unknown."""
+    return known_tenant(world, request.match_info["tenant"])
 
 
 def user_of(world: World, request: web.Request) -> tuple[Tenant, User]:

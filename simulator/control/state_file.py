@@ -1,11 +1,13 @@
 """Saving what there is to a file and loading it: tenants, apps, users, mailboxes, groups and limits.
 
 What happened (ledger, counts, budgets, faults) and what was handed out (tokens, sessions, subscriptions) is not kept;
-delta links are, as they hold their own state. The file is a line of JSON and a pickle, in which only values of our own
-are accepted.
+delta links are, as they hold their own state. The file is two lines of JSON, of which the first has the checksum of all
+that follows it, and a pickle, in which only values of our own are accepted.
 """
 
 import dataclasses
+import errno
+import hashlib
 import io
 import os
 import pickle
@@ -23,7 +25,8 @@ from simulator.tenant import Tenant
 from simulator.world import World
 
 FORMAT = "graph-simulator-state"
-VERSION = 1
+VERSION = 2
+CHECKSUM = "sha256"
 
 _OURS = "simulator."
 _PLAIN = {
@@ -78,19 +81,36 @@ class _Reader(pickle.Unpickler):
         return found
 
 
+def check_writable(path: Path) -> None:
+    """Raises OSError if the file could not be written; leaves nothing behind."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    unfinished = _unfinished(path)
+    unfinished.open("wb").close()
+    unfinished.unlink()
+
+
 def save(world: World, path: Path) -> None:
     """Writes the file in one step: whoever reads it finds the old state or the new one. Raises OSError."""
     buffer = io.BytesIO()
     writer = _Writer(buffer)
     writer.dump({"limits": dataclasses.asdict(world.limits), "tenants": [_kept(t) for t in world.tenants.values()]})
-    head = {"format": FORMAT, "version": VERSION, "saved_at": datetime.now(UTC), "layouts": writer.layouts}
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    about = orjson.dumps({"saved_at": datetime.now(UTC), "layouts": writer.layouts}) + b"\n"
+    checksum = hashlib.new(CHECKSUM, about)
+    checksum.update(buffer.getbuffer())
+    head = {"format": FORMAT, "version": VERSION, CHECKSUM: checksum.hexdigest()}
+    unfinished = _unfinished(path)
     with unfinished.open("wb") as file:
         file.write(orjson.dumps(head) + b"\n")
+        file.write(about)
         file.write(buffer.getbuffer())
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f"{path.name}.unfinished")
 
 
 def _kept(tenant: Tenant) -> dict[str, Any]:
@@ -103,38 +123,62 @@ def _kept(tenant: Tenant) -> dict[str, Any]:
 
 
 def load(world: World, path: Path) -> None:
-    """Replaces everything by what the file holds. Raises OSError, or ValueError if it cannot be used."""
+    """Replaces everything by what the file holds, or nothing. Raises OSError, or ValueError if it cannot be used."""
     with path.open("rb") as file:
-        _check_head(file.readline(), path)
+        _check_head(file, path)
         try:
-            kept = _Reader(file).load()
-        except (pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: {error}.") from None
-    world.forget_all()
-    world.set_limits(Limits(**kept["limits"]))
+            _check_layouts(orjson.loads(file.readline())["layouts"], path)
+            fresh = _built(world.beside(), _Reader(file).load())
+        except _OtherVersionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is forged can lead to any exception while it is read
+            raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}.") from None
+    world.become(fresh)
+
+
+def _built(world: World, kept: Any) -> World:
+    """The world filled with what a file held."""
+    limits = Limits(**kept["limits"])
+    if problem := limits.problem():
+        raise ValueError(problem)
+    world.set_limits(limits)
     for held in kept["tenants"]:
         tenant = world.put_tenant(held["id"], held["domain"])
-        for name, value in held["parts"].items():
-            setattr(tenant, name, value)
+        for name in _KEPT_OF_TENANT:
+            setattr(tenant, name, held["parts"][name])
         world.set_tenant_limits(tenant, held["own_limits"])
         for user in held["users"]:
             tenant.add_user(user)
+    return world
 
 
-def _check_head(line: bytes, path: Path) -> None:
+class _OtherVersionError(ValueError):
+    """The file is as it was written, by another version of the simulator."""
+
+
+def _check_head(file: io.BufferedReader, path: Path) -> None:
+    """Reads the first line; what follows is as it was written. Raises ValueError."""
     try:
-        head = orjson.loads(line)
+        head = orjson.loads(file.readline())
     except orjson.JSONDecodeError:
         head = None
     if type(head) is not dict or head.get("format") != FORMAT:
         raise ValueError(f"{path} is not a state file of the simulator.")
     if head.get("version") != VERSION:
         raise ValueError(f"{path} has version {head.get('version')}; this simulator reads version {VERSION}.")
-    for name, layout in head["layouts"].items():
+    begin = file.tell()
+    checksum = hashlib.file_digest(file, CHECKSUM).hexdigest()
+    if head.get(CHECKSUM) != checksum:
+        raise ValueError(f"{path} is damaged: its checksum is wrong.")
+    file.seek(begin)
+
+
+def _check_layouts(layouts: dict[str, list[str]], path: Path) -> None:
+    for name, layout in layouts.items():
         module_name, _, qualified_name = name.partition(":")
         try:
             known = _layout(_Reader(io.BytesIO()).find_class(module_name, qualified_name))
         except (pickle.UnpicklingError, AttributeError, ImportError):
             known = []
         if known != layout:
-            raise ValueError(f"{path} was written by another version of the simulator: {name} has changed.")
+            raise _OtherVersionError(f"{path} was written by another version of the simulator: {name} has changed.")

@@ -12,8 +12,9 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from simulator.control import office, state_file
+from simulator.control.fault_input import KINDS, read_fault
 from simulator.control.faults import Fault, FaultRule
-from simulator.control.ledger import Entry
+from simulator.control.ledger import NOT_PERFORMED, Entry, Ledger
 from simulator.control.messages import (
     AddedFault,
     AppChange,
@@ -24,12 +25,22 @@ from simulator.control.messages import (
     TenantSettings,
     UserSettings,
 )
-from simulator.control.requests import ADMIN_PREFIX, Unknown, read_object, tenant_of, user_of, wanted
+from simulator.control.requests import (
+    ADMIN_PREFIX,
+    Unknown,
+    at_least,
+    known_tenant,
+    read_object,
+    tenant_of,
+    user_of,
+    wanted,
+)
 from simulator.entra.apps import ServicePrincipal
 from simulator.exchange.event_input import read_changes
+from simulator.exchange.meetings import Meetings
 from simulator.exchange.user import User
 from simulator.graph.openapi import openapi_document
-from simulator.tenant import Tenant
+from simulator.tenant import CLOCK_OFFSET_MAX_S, Tenant
 from simulator.wire import json_response
 from simulator.world import World
 
@@ -146,6 +157,8 @@ class AdminHandler:
         """Puts a tenant's clock forward: windows pass and tokens expire without waiting."""
         advance = _ADVANCE.validate_python(await read_object(request))
         tenant = self._tenant(request)
+        if tenant.clock_offset_s + advance.advance_s > CLOCK_OFFSET_MAX_S:
+            raise ValueError(f"A tenant's clock can be put forward by at most {CLOCK_OFFSET_MAX_S} s in all.")
         tenant.advance_clock(advance.advance_s)
         return json_response({"now": tenant.now()})
 
@@ -204,21 +217,20 @@ class AdminHandler:
         tenant, user = self._user(request)
         changes = read_changes(await read_object(request))
         changes.pop("transactionId", None)
-        mailbox = user.mailbox
-        created = mailbox.create(mailbox.default_calendar, changes, b"", tenant.limits, tenant.now())
+        created = Meetings(tenant, user.mailbox).create(user.mailbox.default_calendar, changes)
         return json_response(office.stored_event(created.event), 201)
 
     async def user_edits(self, request: web.Request) -> web.Response:
         """The user changes an event in Outlook. The body names properties as Graph does."""
         tenant, user = self._user(request)
         event = user.mailbox.event(request.match_info["event"])
-        user.mailbox.change(event, read_changes(await read_object(request)), tenant.limits, tenant.now())
+        Meetings(tenant, user.mailbox).change(event, read_changes(await read_object(request)))
         return json_response(office.stored_event(event))
 
     async def user_deletes(self, request: web.Request) -> web.Response:
         """The user deletes an event in Outlook."""
         tenant, user = self._user(request)
-        user.mailbox.remove(user.mailbox.event(request.match_info["event"]), tenant.limits, tenant.now())
+        Meetings(tenant, user.mailbox).remove(user.mailbox.event(request.match_info["event"]))
         return web.Response(status=204)
 
     async def get_limits(self, _request: web.Request) -> web.Response:
@@ -242,16 +254,15 @@ class AdminHandler:
 
     async def list_faults(self, request: web.Request) -> web.Response:
         """All fault rules, or those made for one tenant."""
-        wanted = request.query.get("tenant")
+        name = request.query.get("tenant")
+        tenant_id = None if name is None else known_tenant(self._world, name).id
         rules = self._world.faults.rules.values()
-        shown = [_shown(rule) for rule in rules if wanted is None or rule.fault.tenant == wanted]
+        shown = [_shown(rule) for rule in rules if tenant_id is None or rule.fault.tenant == tenant_id]
         return json_response({"value": shown})
 
     async def add_fault(self, request: web.Request) -> web.Response:
         """Adds a fault rule."""
-        fault = _FAULT.validate_python(await read_object(request))
-        if problem := fault.problem():
-            raise ValueError(problem)
+        fault = read_fault(self._world, _FAULT.validate_python(await read_object(request)))
         return json_response(_shown(self._world.faults.add(fault)), 201)
 
     async def remove_fault(self, request: web.Request) -> web.Response:
@@ -262,11 +273,11 @@ class AdminHandler:
 
     async def ledger(self, request: web.Request) -> web.Response:
         """Ledger entries after a sequence number, oldest first, by tenant, user, operation, status, mutation."""
-        after = wanted(request, "after", int) or 0
-        limit = min(wanted(request, "limit", int) or LEDGER_PAGE_MAX_ENTRIES, LEDGER_PAGE_MAX_ENTRIES)
+        after = wanted(request, "after", at_least(0)) or 0
+        limit = min(wanted(request, "limit", at_least(1)) or LEDGER_PAGE_MAX_ENTRIES, LEDGER_PAGE_MAX_ENTRIES)
         status = wanted(request, "status", int)
         mutation = wanted(request, "mutation", _FLAGS.__getitem__)
-        user, operation = request.query.get("user"), request.query.get("operation")
+        user, operation = request.query.get("user"), wanted(request, "operation", _operation)
 
         def passes(entry: Entry) -> bool:
             return (
@@ -276,21 +287,20 @@ class AdminHandler:
                 and (mutation is None or entry.mutation == mutation)
             )
 
-        tenants = self._tenants(request.query.get("tenant"))
-        found = [_oldest_first(filter(passes, tenant.ledger.newest_first(after))) for tenant in tenants]
+        ledgers = self._ledgers(request.query.get("tenant"))
+        found = [_oldest_first(filter(passes, ledger.newest_first(after))) for ledger in ledgers]
         merged = list(heapq.merge(*found))[:limit]
         return json_response(
             {
                 "value": [entry._asdict() for entry in merged],
-                "fallen_off": sum(tenant.ledger.fallen_off for tenant in tenants),
+                "fallen_off": sum(ledger.fallen_off for ledger in ledgers),
             }
         )
 
-    def _tenants(self, name: str | None) -> list[Tenant]:
-        if name is None:
-            return list(self._world.tenants.values())
-        tenant = self._world.tenant(name)
-        return [tenant] if tenant else []
+    def _ledgers(self, name: str | None) -> list[Ledger]:
+        if name is not None:
+            return [known_tenant(self._world, name).ledger]
+        return [self._world.strangers, *(tenant.ledger for tenant in self._world.tenants.values())]
 
     async def stats(self, request: web.Request) -> web.Response:
         """What happened in a tenant, in numbers."""
@@ -312,6 +322,13 @@ class AdminHandler:
                 max_in_flight=tenant.max_in_flight(),
             )
         )
+
+
+def _operation(name: str) -> str:
+    """An operation of the ledger. Raises ValueError."""
+    if name not in KINDS and name not in NOT_PERFORMED:
+        raise ValueError
+    return name
 
 
 def _below(counts: dict[str, int], prefix: str) -> dict[str, int]:

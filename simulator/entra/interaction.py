@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simulator.entra import refusals
-from simulator.entra.accounts import SignIn
 from simulator.entra.authorization import Asked, Purpose, full_scope
 from simulator.entra.consent import grant_for_all, grant_for_user, may_grant, missing_scopes
 from simulator.entra.grants import Code, Session
@@ -40,9 +39,10 @@ class AskWho:
 
 @dataclass(frozen=True, slots=True)
 class AskSecondFactor:
-    """The page on which the person shows a second factor."""
+    """The page on which the person shows a second factor, or does what else is required; `required` says what."""
 
     person: Person
+    required: Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,11 @@ def sign_in(world: World, asked: Asked, name: str, password: str) -> tuple[str, 
     """Opens a session and returns its cookie. Raises Refused as the sign-in page words it."""
     tenant, user = _look_up(world, asked, name)
     account = user.account
-    if (refused := account.refusal()) is not None and account.sign_in is not SignIn.BLOCKED_BY_CONDITIONAL_ACCESS:
+    if (refused := account.refusal_before_password()) is not None:
         raise refused
     if account.password is not None and not hmac.compare_digest(account.password.encode(), password.encode()):
         raise refusals.wrong_password()
-    # Policies are asked once it is known who it is.
-    if refused is not None:
+    if (refused := account.refusal()) is not None:
         raise refused
     cookie = world.grants.open_session(tenant.id, user.id, tenant.now())
     return cookie, Person(tenant, user, world.grants.sessions[cookie], just_now=True)
@@ -116,10 +115,11 @@ def next_step(world: World, asked: Asked, person: Person | None) -> Step:
         return AskWho()
     if asked.prompt in ("login", "select_account") and not person.just_now:
         return AskWho()
-    if person.user.account.sign_in is SignIn.MFA_REQUIRED and not person.session.second_factor:
+    required = person.user.account.more_required(second_factor=person.session.second_factor)
+    if required is not None:
         if asked.prompt == "none":
-            raise asked.refuse(refusals.second_factor_required())
-        return AskSecondFactor(person)
+            raise asked.refuse(required)
+        return AskSecondFactor(person, required)
     if asked.is_admin_consent:
         return _administrator_step(asked, person)
     return _user_step(world, asked, person)
@@ -197,6 +197,7 @@ def answer(world: World, asked: Asked, person: Person, form: Mapping[str, str]) 
             if given != "approve":
                 raise asked.cancelled()
             person.session.second_factor = True
+            person.user.account.did_more()
             return next_step(world, asked, person)
         case AskAdministrator():
             raise asked.cancelled()

@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -30,6 +31,10 @@ class SigningKey:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return cls(private, _base64url(hashlib.sha256(public).digest()[:20]))
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """The claims as a signed token that names the key."""
+        return jwt.encode(claims, self.private, algorithm="RS256", headers={"kid": self.kid, "x5t": self.kid})
 
     def jwks(self) -> dict[str, Any]:
         """The JSON Web Key Set that the discovery document points at."""

@@ -49,7 +49,7 @@ def show_step(world: World, asked: Asked, step: Step, action: str) -> str:
         case AskWho():
             return _sign_in(world, asked, step, action)
         case AskSecondFactor():
-            return _second_factor(step.person, action)
+            return _second_factor(step, action)
         case AskConsent():
             return _consent(asked, step, action)
         case AskAdministrator():
@@ -117,10 +117,23 @@ def _choice(*buttons: tuple[str, str]) -> str:
     return f'<div class="choice">{"".join(shown)}</div>'
 
 
-def _second_factor(person: Person, action: str) -> str:
-    text = f"<p>{escape(person.user.upn)}</p><p>Open your authenticator app, and approve the request.</p>"
-    buttons = _choice(("approve", "Approve"), ("cancel", "Cancel"))
-    return _page("Approve sign-in request", text + _answer_form(action, person, buttons))
+# By AADSTS code: title, text, and the button that does it.
+_MORE_REQUIRED = {
+    50076: ("Approve sign-in request", "Open your authenticator app, and approve the request.", "Approve"),
+    50079: (
+        "More information required",
+        "Your organization needs more information to keep your account secure.",
+        "Next",
+    ),
+    50158: ("Verify with another provider", "Your organization asks another provider to vouch for you.", "Continue"),
+}
+
+
+def _second_factor(step: AskSecondFactor, action: str) -> str:
+    title, text, does_it = _MORE_REQUIRED[step.required.code]
+    who = f"<p>{escape(step.person.user.upn)}</p><p>{text}</p>"
+    buttons = _choice(("approve", does_it), ("cancel", "Cancel"))
+    return _page(title, who + _answer_form(action, step.person, buttons))
 
 
 def _consent(asked: Asked, step: AskConsent, action: str) -> str:

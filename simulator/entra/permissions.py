@@ -30,6 +30,17 @@ BY_ADMINISTRATORS = frozenset(
 )  # fmt: skip
 _DELEGATED = {name.lower(): name for name in _BY_USERS | BY_ADMINISTRATORS}
 
+# What an application may have on its own behalf.
+_APPLICATION = {
+    name.lower(): name
+    for name in (
+        "Calendars.Read", "Calendars.ReadBasic", "Calendars.ReadBasic.All", "Calendars.ReadWrite",
+        "MailboxSettings.Read", "MailboxSettings.ReadWrite", "User.Read.All", "User.ReadBasic.All",
+        "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All", "Group.Read.All",
+        "GroupMember.Read.All",
+    )
+}  # fmt: skip
+
 DESCRIPTIONS = {
     "openid": "Sign you in",
     "profile": "View your basic profile",
@@ -70,3 +81,22 @@ def read_scopes(text: str) -> Scopes:
     if default and permissions:
         raise bad_scope(text)
     return Scopes(frozenset(sign_in), frozenset(permissions), default)
+
+
+def known_role(name: str) -> str:
+    """The proper name of an application permission, written in any case. Raises ValueError."""
+    try:
+        return _APPLICATION[name.lower()]
+    except KeyError:
+        raise ValueError(f"There is no application permission {name}.") from None
+
+
+def known_scope(name: str) -> str:
+    """The proper name of a delegated permission or of a scope of signing in, in any case. Raises ValueError."""
+    lower = name.lower()
+    if lower in SIGN_IN:
+        return lower
+    try:
+        return _DELEGATED[lower]
+    except KeyError:
+        raise ValueError(f"There is no delegated permission {name}.") from None

@@ -11,15 +11,28 @@ _INVALID_GRANT = "invalid_grant"
 
 
 class Refused(Exception):  # noqa: N818 - the protocol calls it a refusal
-    """An OAuth error with its AADSTS code. `status` is that of the token endpoint, or of the page that shows it."""
+    """An OAuth error with its AADSTS code. `status` is that of the token endpoint, or of the page that shows it.
 
-    def __init__(self, status: int, error: str, code: int, message: str, *, suberror: str | None = None) -> None:
+    `retry_after_s` goes out as a Retry-After.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        code: int,
+        message: str,
+        *,
+        suberror: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.error = error
         self.code = code
         self.message = message
         self.suberror = suberror
+        self.retry_after_s = retry_after_s
 
     def body(self, correlation_id: str) -> dict[str, Any]:
         """The error document of the token endpoint."""
@@ -273,6 +286,66 @@ def second_factor_required() -> Refused:
     )
 
 
+def enrolment_required() -> Refused:
+    """The user has to register for multi-factor authentication first."""
+    return Refused(
+        400,
+        "interaction_required",
+        50079,
+        "Due to a configuration change made by your administrator, or because you moved to a new location, you must "
+        "enroll in multi-factor authentication to access '00000003-0000-0000-c000-000000000000'.",
+        suberror="basic_action",
+    )
+
+
+def external_challenge_required() -> Refused:
+    """A policy sends the user to another provider, which has not vouched for them yet."""
+    return Refused(
+        400,
+        "interaction_required",
+        50158,
+        "External security challenge not satisfied. User will be redirected to another page or authentication "
+        "provider to satisfy additional authentication challenges.",
+        suberror="basic_action",
+    )
+
+
+def device_not_compliant() -> Refused:
+    """A policy asks for a device that its management calls healthy."""
+    return Refused(
+        400,
+        "interaction_required",
+        53000,
+        "Device is not in required device state: compliant. Conditional Access policy requires a compliant device, "
+        "and the device is not compliant. The user must enroll their device with an approved MDM provider like Intune.",
+        suberror="message_only",
+    )
+
+
+def device_not_joined() -> Refused:
+    """A policy asks for a device of the organisation's domain."""
+    return Refused(
+        400,
+        "interaction_required",
+        53001,
+        "Device is not in required device state: domain_joined. Conditional Access policy requires a domain joined "
+        "device, and the device is not domain joined.",
+        suberror="message_only",
+    )
+
+
+def app_not_approved() -> Refused:
+    """A policy asks for one of the applications on a list."""
+    return Refused(
+        400,
+        "interaction_required",
+        53002,
+        "The app used is not an approved app for Conditional Access. User needs to use one of the apps from the list "
+        "of approved apps to use in order to get access.",
+        suberror="message_only",
+    )
+
+
 def blocked_by_conditional_access() -> Refused:
     """A policy does not let this user in."""
     return Refused(
@@ -416,3 +489,20 @@ def sign_in_too_old(issued_at_s: float, allowed_s: float) -> Refused:
         f"{int(allowed_s)}.",
         suberror="token_expired",
     )
+
+
+# The service looks after itself.
+
+
+def client_loop(retry_after_s: int | None) -> Refused:
+    """The same request again and again: 429 for an application on its own, 400 for one that acts for a user."""
+    text = "The server terminated an operation because it encountered a loop while processing a request."
+    if retry_after_s is None:
+        return Refused(400, _INVALID_GRANT, 50196, text)
+    return Refused(429, "temporarily_unavailable", 50196, text, retry_after_s=retry_after_s)
+
+
+def tenant_throttled(retry_after_s: int | None) -> Refused:
+    """Everybody together asks too much of this tenant."""
+    text = "There are too many incoming requests. This exception is thrown for blocked tenants."
+    return Refused(429, "temporarily_unavailable", 90055, text, retry_after_s=retry_after_s)

@@ -16,6 +16,7 @@ from aiohttp import web
 from simulator.control.faults import Fault, Target
 from simulator.entra import pages
 from simulator.entra.authorization import Asked, SentBack, read_admin_consent, read_sign_in
+from simulator.entra.injected import injected
 from simulator.entra.interaction import AskWho, Step, answer, find_person, next_step, sign_in
 from simulator.entra.refusals import Refused
 from simulator.wire import drop_connection, form_fields
@@ -130,6 +131,7 @@ def _faulty(request: web.Request, fault: Fault) -> web.Response:
     status = fault.status or 503
     if fault.empty_body:
         return web.Response(status=status, headers=headers)
-    response = _html(pages.show_trouble(fault.message), status)
+    refused = injected(fault)
+    response = _html(pages.show_refusal(refused) if refused else pages.show_trouble(fault.message), status)
     response.headers.update(headers)
     return response

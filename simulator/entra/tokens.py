@@ -14,7 +14,7 @@ from simulator.entra.accounts import SignIn
 from simulator.entra.claims import ClaimsRequest
 from simulator.entra.keys import SigningKey
 from simulator.entra.permissions import RESOURCE, RESOURCE_ID, SIGN_IN
-from simulator.errors import insufficient_claims, invalid_token
+from simulator.errors import GraphError, insufficient_claims, invalid_token
 from simulator.exchange.user import User
 from simulator.tenant import Tenant
 
@@ -23,15 +23,11 @@ _CHALLENGE_ANSWERED = "xms_sim_nbf"
 _KEPT_TOKENS_MAX = 4096
 
 
-def _sign(key: SigningKey, claims: dict[str, Any]) -> str:
-    return jwt.encode(claims, key.private, algorithm="RS256", headers={"kid": key.kid, "x5t": key.kid})
-
-
 def _common(tenant: Tenant, client_id: str, credential: str, claims: ClaimsRequest, lifetime_s: int) -> dict[str, Any]:
     now = int(tenant.now())
     written: dict[str, Any] = {
         "iss": f"https://sts.windows.net/{tenant.id}/", "iat": now, "nbf": now, "exp": now + lifetime_s,
-        "aio": "simulated", "appid": client_id, "appidacr": credential,
+        "aio": tenant.incarnation, "appid": client_id, "appidacr": credential,
         "idp": f"https://sts.windows.net/{tenant.id}/", "tid": tenant.id, "uti": uuid.uuid4().hex, "ver": "1.0",
     }  # fmt: skip
     if claims.handles_challenges:
@@ -50,7 +46,7 @@ def issue_for_app(
     written |= {"aud": RESOURCE, "idtyp": "app", "oid": principal.object_id, "sub": principal.object_id}
     if principal.roles:
         written["roles"] = list(principal.roles)
-    return _sign(key, written)
+    return key.sign(written)
 
 
 def issue_for_user(
@@ -72,7 +68,7 @@ def issue_for_user(
         "unique_name": user.upn, "name": user.display_name, "scp": " ".join(sorted(scopes - SIGN_IN | {"openid"})),
         "amr": ["pwd", "mfa"] if second_factor else ["pwd"],
     }  # fmt: skip
-    return _sign(key, written)
+    return key.sign(written)
 
 
 def issue_id_token(
@@ -87,7 +83,7 @@ def issue_id_token(
     }  # fmt: skip
     if nonce is not None:
         written["nonce"] = nonce
-    return _sign(key, written)
+    return key.sign(written)
 
 
 def _pairwise(client_id: str, user: User) -> str:
@@ -139,6 +135,10 @@ class TokenReader:
         tenant = tenants.get(claims["tid"])
         if tenant is None:
             raise invalid_token("Access token validation failure. Invalid tenant.")
+        if claims["aio"] != tenant.incarnation:
+            raise invalid_token(
+                "Access token validation failure. The token was issued for another state of the tenant."
+            )
         now = tenant.now()
         if now >= claims["exp"]:
             raise invalid_token("Lifetime validation failed, the token is expired.")
@@ -155,6 +155,14 @@ class TokenReader:
             return Identity(tenant, claims["appid"], frozenset(claims.get("roles", ())))
         return Identity(tenant, claims["appid"], user=user, scopes=frozenset(claims["scp"].split()))
 
+    def named(self, authorization: str | None) -> tuple[str, str]:
+        """The tenant and the application that a header's token names, good or not any more; empty if it is not ours."""
+        try:
+            claims = self._claims((authorization or "").partition(" ")[2].strip())
+        except GraphError:
+            return "", ""
+        return claims["tid"], claims["appid"]
+
     def _claims(self, token: str) -> dict[str, Any]:
         if (kept := self._kept.get(token)) is not None:
             return kept
@@ -165,7 +173,7 @@ class TokenReader:
                 algorithms=["RS256"],
                 audience=_AUDIENCES,
                 options={
-                    "require": ["tid", "appid", "exp", "nbf", "iss"],
+                    "require": ["tid", "appid", "exp", "nbf", "iss", "aio"],
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,

@@ -4,22 +4,24 @@ Source: Microsoft docs "v2-protocols-oidc".
 """
 
 import asyncio
-import re
+import time
 import uuid
-from typing import Any
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from simulator.control.faults import Fault, Target
+from simulator.control.ledger import TOKEN
 from simulator.entra.authorization import ANY_TENANT
+from simulator.entra.injected import injected_at_token_endpoint
 from simulator.entra.refusals import Refused, unknown_tenant
 from simulator.entra.token_service import TokenRequest, redeem
+from simulator.graph.told import INSIDE_RETRY_AFTER, Place, Wait
 from simulator.tenant import Tenant
 from simulator.wire import drop_connection, form_fields, header_text, json_response
 from simulator.world import World
 
 _NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
-_CODE_IN_TEXT = re.compile(r"AADSTS(\d+)")
 
 
 class LoginHandler:
@@ -48,7 +50,8 @@ class LoginHandler:
     @staticmethod
     def _refuse(request: web.Request, refused: Refused) -> web.Response:
         correlation_id = header_text(request, "client-request-id") or str(uuid.uuid4())
-        return json_response(refused.body(correlation_id), refused.status, _NO_STORE)
+        waiting = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
+        return json_response(refused.body(correlation_id), refused.status, {**_NO_STORE, **waiting})
 
     async def discovery(self, request: web.Request) -> web.Response:
         """The OpenID Connect discovery document."""
@@ -86,33 +89,64 @@ class LoginHandler:
         return json_response(self._world.key.jwks())
 
     async def token(self, request: web.Request) -> web.Response:
-        """The token endpoint."""
+        """The token endpoint. What it refuses has an entry in the ledger of the tenant, if one can be told."""
         form = await form_fields(request)
+        asking = _Asking(None, form.get("client_id", "").lower())
         try:
             tenant = self._tenant(request)
+            asking.tenant = tenant or self._tenant_of_grant(form)
+            if asking.tenant is not None:
+                asking.tenant.counts["token_requests"] += 1
+                if asking.tenant.told.inside(asking.place, asking.tenant.now()):
+                    asking.breaks(asking.tenant, INSIDE_RETRY_AFTER)
+                fault = self._world.faults.strike(Target(asking.tenant.id, (), asking.client_id, "POST", "token"))
+                if fault is not None and fault.delay_ms:
+                    await asyncio.sleep(fault.delay_ms / 1000)
+                if fault is not None and fault.answers:
+                    return self._faulty(request, asking, fault)
+                self._look_for_loops(asking, asking.tenant, form)
+            answer = redeem(self._world, self._token_request(request, tenant, form))
         except Refused as refused:
-            return self._refuse(request, refused)
-        counted = tenant or self._tenant_of_grant(form)
-        if counted is not None:
-            counted.counts["token_requests"] += 1
-            client_id = form.get("client_id", "").lower()
-            fault = self._world.faults.strike(Target(counted.id, (), client_id, "POST", "token"))
-            if fault is not None and fault.delay_ms:
-                await asyncio.sleep(fault.delay_ms / 1000)
-            if fault is not None and fault.answers:
-                return self._faulty(request, fault)
+            if asking.tenant is not None:
+                asking.tenant.counts["token_refusals"] += 1
+            return self._refuse_token(request, asking, refused)
+        if asking.tenant is not None:
+            asking.tenant.counts["tokens_issued"] += 1
+            if asking.violations:
+                self._record(asking, 200, None)
+        return json_response(answer, headers=_NO_STORE)
+
+    @staticmethod
+    def _look_for_loops(asking: "_Asking", tenant: Tenant, form: dict[str, str]) -> None:
+        """Raises AADSTS50196."""
+        if (looping := tenant.token_loops.refusal(form, tenant.now(), tenant.limits)) is not None:
+            asking.breaks(tenant, "token_loop")
+            raise looping
+
+    @staticmethod
+    def _token_request(request: web.Request, tenant: Tenant | None, form: dict[str, str]) -> TokenRequest:
         origin = f"{request.scheme}://{request.host}"
         names = {request.match_info["tenant"]} | ({tenant.id, tenant.domain or tenant.id} if tenant else set())
-        audiences = [f"{origin}/{name}/oauth2/v2.0/token" for name in names]
-        try:
-            answer = redeem(self._world, TokenRequest(tenant, form, origin, audiences))
-        except Refused as refused:
-            if counted is not None:
-                counted.counts["token_refusals"] += 1
-            return self._refuse(request, refused)
-        if counted is not None:
-            counted.counts["tokens_issued"] += 1
-        return json_response(answer, headers=_NO_STORE)
+        return TokenRequest(tenant, form, origin, [f"{origin}/{name}/oauth2/v2.0/token" for name in names])
+
+    def _refuse_token(self, request: web.Request, asking: "_Asking", refused: Refused) -> web.Response:
+        self._record(asking, refused.status, f"AADSTS{refused.code}")
+        asking.told_to_wait(refused.retry_after_s)
+        return self._refuse(request, refused)
+
+    def _record(self, asking: "_Asking", status: int, code: str | None, *, dropped: bool = False) -> None:
+        tenant = asking.tenant
+        ledger = self._world.strangers if tenant is None else tenant.ledger
+        ledger.refused(
+            TOKEN,
+            time.time() if tenant is None else tenant.now(),
+            "" if tenant is None else tenant.id,
+            asking.client_id,
+            status,
+            code,
+            violations=asking.violations,
+            dropped=dropped,
+        )
 
     def _tenant_of_grant(self, form: dict[str, str]) -> Tenant | None:
         """Whose code or refresh token it is that comes to an authority that names no tenant."""
@@ -120,15 +154,39 @@ class LoginHandler:
         held = grants.codes.get(form.get("code", "")) or grants.refresh_tokens.get(form.get("refresh_token", ""))
         return None if held is None else self._world.tenants.get(held.tenant_id)
 
-    @staticmethod
-    def _faulty(request: web.Request, fault: Fault) -> web.Response:
-        if fault.drop:
-            return drop_connection(request)
-        headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
+    def _faulty(self, request: web.Request, asking: "_Asking", fault: Fault) -> web.Response:
         status = fault.status or 503
-        if fault.empty_body:
-            return web.Response(status=status, headers=headers)
-        body: dict[str, Any] = {"error": fault.code, "error_description": fault.message}
-        if codes := _CODE_IN_TEXT.findall(fault.message):
-            body["error_codes"] = [int(code) for code in codes]
-        return json_response(body, status, headers)
+        if fault.drop:
+            self._record(asking, status, None, dropped=True)
+            return drop_connection(request)
+        if not fault.empty_body:
+            return self._refuse_token(request, asking, injected_at_token_endpoint(fault))
+        self._record(asking, status, None)
+        asking.told_to_wait(fault.retry_after_s)
+        headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
+        return web.Response(status=status, headers=headers)
+
+
+@dataclass(slots=True)
+class _Asking:
+    """Who asks for a token, and the rules that are broken with it. Without a tenant, none can be told yet."""
+
+    tenant: Tenant | None
+    client_id: str
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> Place:
+        """What a Retry-After of the token endpoint is about."""
+        return Place(self.client_id, "token")
+
+    def breaks(self, tenant: Tenant, rule: str) -> None:
+        """Counts a rule that is broken."""
+        self.violations.append(rule)
+        tenant.violations[rule] += 1
+
+    def told_to_wait(self, retry_after_s: int | None) -> None:
+        """The answer goes out, and with it this Retry-After, if it is one."""
+        if self.tenant is not None and retry_after_s is not None:
+            grace_s = self.tenant.limits.retry_after_grace_ms / 1000
+            self.tenant.told.tell(Wait(self.place, retry_after_s), self.tenant.now(), grace_s)

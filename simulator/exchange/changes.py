@@ -3,9 +3,11 @@
 Pure: a `Reading` and a mailbox give changes in order. Sources: Microsoft docs "event-delta", "delta-query-events".
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 
 from simulator.exchange import ids, series
@@ -59,8 +61,16 @@ class Change(NamedTuple):
     deviates: bool
 
 
-def changes(mailbox: Mailbox, scope: Scope, reading: Reading) -> list[Change]:
-    """The writes that are still to be told, in order."""
+def changes(mailbox: Mailbox, scope: Scope, reading: Reading) -> Iterator[Change]:
+    """The writes that are still to be told, in order. Those of the whole round are kept until the next write."""
+    whole = replace(reading, cursor=reading.base)
+    key = ("changes", scope, whole)
+    found = mailbox.memo.get(key, mailbox.journal.seq, lambda: _changes(mailbox, scope, whole))
+    # Which writes the round tells does not depend on how far it has come.
+    return islice(found, bisect_right(found, reading.cursor, key=lambda change: change.seq), None)
+
+
+def _changes(mailbox: Mailbox, scope: Scope, reading: Reading) -> list[Change]:
     found: list[Change] = []
     for event in mailbox.events.values():
         if scope.calendar_id is not None and event.calendar_id != scope.calendar_id:

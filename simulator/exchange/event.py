@@ -14,7 +14,7 @@ from simulator.exchange.event_input import NO_LOCATION
 from simulator.exchange.expansion import shortest_period_days
 from simulator.exchange.recurrence import check_start
 from simulator.exchange.series import Series
-from simulator.exchange.times import Moment, show
+from simulator.exchange.times import Moment, find_zone, in_zone, show
 
 JsonObject = dict[str, Any]
 
@@ -33,7 +33,8 @@ _DEFAULTS: JsonObject = {
     "body": {"contentType": "html", "content": ""}, "start": {}, "end": {}, "location": NO_LOCATION,
     "locations": [], "organizer": {},
 }  # fmt: skip
-
+# An occurrence has it beside the others.
+_MASKABLE = frozenset(_DEFAULTS) | {"originalStart"}
 
 # Most events have none and share this one; an event's extensions are replaced, never changed in place.
 NO_EXTENSIONS: dict[str, JsonObject] = {}
@@ -83,6 +84,11 @@ class Event:
         return compose(changes, self, subject_max_chars=None, attendees_max=None, online_meetings=True)
 
 
+def without_content(wire: JsonObject, kept: frozenset[str]) -> JsonObject:
+    """A representation in which everything but what is kept is as if nobody had ever set it."""
+    return {name: value if name in kept else _DEFAULTS[name] for name, value in wire.items() if name in _MASKABLE}
+
+
 @dataclass(frozen=True, slots=True)
 class Composition:
     """What a write makes of an event, before ids and change keys."""
@@ -117,7 +123,9 @@ def compose(
         wire["type"] = "singleInstance"
     else:
         check_start(recurrence, start.local.date())
-        if end.utc - start.utc > timedelta(days=shortest_period_days(recurrence["pattern"])):
+        # On the clock of the start's zone: the day on which the clocks go back has 25 hours and is one day.
+        lasts = in_zone(end, find_zone(start.zone_name)) - start.local
+        if lasts > timedelta(days=shortest_period_days(recurrence["pattern"])):
             raise GraphError(
                 400,
                 "ErrorCalendarDurationIsTooLong",

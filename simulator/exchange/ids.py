@@ -20,6 +20,7 @@ _ITEM_PREFIXES_BYTES = {_ORDINARY_HEAD: _ORDINARY_PREFIX_BYTES, _IMMUTABLE_HEAD:
 _OCCURRENCE_MARK = bytes.fromhex("100000")
 _DAY_BYTES = 4
 _ICAL_DAY_AT = 32
+_ICAL_DAY_DIGITS = 8
 _ICAL_HEAD = "040000008200E00074C5B7101A82E00800000000"
 
 
@@ -67,6 +68,16 @@ def occurrence_uid(master_uid: str, day: date) -> str:
     """The iCalendar uid of one occurrence: the series' uid with the day in it."""
     stamp = f"{day.year:04X}{day.month:02X}{day.day:02X}"
     return master_uid[:_ICAL_DAY_AT] + stamp + master_uid[_ICAL_DAY_AT + len(stamp) :]
+
+
+def split_occurrence_uid(uid: str) -> tuple[str, date] | None:
+    """The series' uid and the day, if this is the uid of an occurrence."""
+    stamp = uid[_ICAL_DAY_AT : _ICAL_DAY_AT + _ICAL_DAY_DIGITS]
+    try:
+        day = date(int(stamp[:4], 16), int(stamp[4:6], 16), int(stamp[6:], 16))
+    except ValueError:
+        return None
+    return uid[:_ICAL_DAY_AT] + "0" * _ICAL_DAY_DIGITS + uid[_ICAL_DAY_AT + _ICAL_DAY_DIGITS :], day
 
 
 def occurrence_id(master_id: str, day: date) -> str:

@@ -4,8 +4,9 @@ State only. Every change goes through `create`, `change` and `remove`, which ref
 """
 
 import hashlib
+import sys
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -24,6 +25,8 @@ from simulator.exchange import series as occurrences
 from simulator.exchange.categories import Categories
 from simulator.exchange.event import Composition, Event, compose
 from simulator.exchange.journal import Journal
+from simulator.exchange.memo import Memo
+from simulator.exchange.open_extensions import with_extension
 from simulator.exchange.permissions import Shares
 from simulator.exchange.series import Deviation, Series
 from simulator.exchange.times import timestamp
@@ -83,6 +86,10 @@ def fingerprint(canonical_json: bytes) -> bytes:
     return hashlib.blake2b(canonical_json, digest_size=16).digest()
 
 
+def _boundless(limits: Limits) -> Limits:
+    return replace(limits, subject_max_chars=None, attendees_max=sys.maxsize)
+
+
 def _moves_series(event: Event, composed: Composition) -> bool:
     """True if a change of the master gives its occurrences other times; what deviated from them is then lost."""
     return (event.start, event.end) != (composed.start, composed.end) or any(
@@ -102,6 +109,7 @@ class Mailbox:
     created_count: int = 0
     deleted_count: int = 0
     journal: Journal = field(default_factory=Journal)
+    memo: Memo = field(default_factory=Memo)
     watchers: list[Watcher] = field(default_factory=list)
     categories: Categories = field(default_factory=Categories)
     settings: JsonObject = field(default_factory=dict)
@@ -182,16 +190,26 @@ class Mailbox:
         return list(self._by_property.get(property_id, {}).get(value.casefold(), ()))
 
     def create(
-        self, calendar: Calendar, changes: JsonObject, body_fingerprint: bytes, limits: Limits, now: float
+        self,
+        calendar: Calendar,
+        changes: JsonObject,
+        body_fingerprint: bytes,
+        limits: Limits,
+        now: float,
+        *,
+        invitation: JsonObject | None = None,
     ) -> Created:
-        """A new event, or the one that the same transactionId made of an identical body.
+        """A new event, or the one that the same transactionId made of an identical body in the same calendar.
+
+        An `invitation` is what differs from the user's own events; those who watch see nothing without it.
 
         Raises GraphError (400), among them ErrorDuplicateTransactionId.
         """
         transaction_id = changes.get("transactionId")
         if transaction_id is not None and (used := self._transactions.get(transaction_id)):
             standing = self.events.get(used.event_id)
-            if standing is None or used.fingerprint != body_fingerprint:
+            elsewhere = standing is not None and standing.calendar_id != calendar.id
+            if standing is None or elsewhere or used.fingerprint != body_fingerprint:
                 raise duplicate_transaction(used.event_id)
             return Created(standing, is_new=False)
         composed = self._compose(changes, None, calendar, limits)
@@ -201,6 +219,7 @@ class Mailbox:
         wire["iCalUId"] = ids.ical_uid()
         wire["webLink"] = ids.web_link(event_id)
         wire["organizer"] = self.organizer
+        wire.update(invitation or {})
         if transaction_id is not None:
             wire["transactionId"] = transaction_id
             self._transactions[transaction_id] = Transaction(event_id, body_fingerprint)
@@ -222,13 +241,25 @@ class Mailbox:
 
     def receive(self, organizer: JsonObject, changes: JsonObject, limits: Limits, now: float) -> Event:
         """A new event that somebody else organises and that is not answered yet. Raises GraphError (400)."""
-        event = self.create(self.default_calendar, changes, b"", limits, now).event
-        event.wire |= {
+        invitation = {
             "organizer": {"emailAddress": organizer},
             "isOrganizer": False,
             "responseStatus": {"response": "notResponded", "time": _NEVER},
+            "showAs": changes.get("showAs", "tentative"),
         }
-        return event
+        return self.create(self.default_calendar, changes, b"", limits, now, invitation=invitation).event
+
+    def admit(self, changes: JsonObject, invitation: JsonObject, limits: Limits, now: float) -> Event:
+        """A copy of a meeting that its organiser's mailbox took already: nothing about it is refused."""
+        limits = _boundless(limits)
+        return self.create(self.default_calendar, changes, b"", limits, now, invitation=invitation).event
+
+    def overwrite(self, event: Event, changes: JsonObject, limits: Limits, now: float) -> None:
+        """Applies what another mailbox took already, or what only the service writes: nothing about it is refused.
+
+        An occurrence that was removed comes back.
+        """
+        self._apply(event, changes, _boundless(limits), now, anywhere=True)
 
     def change(self, event: Event, changes: JsonObject, limits: Limits, now: float) -> None:
         """Applies the changes; the change key is a new one even if nothing differs. Raises GraphError (400)."""
@@ -236,8 +267,11 @@ class Mailbox:
             raise GraphError(400, "ErrorInvalidPropertySet", "The transactionId of an event cannot be changed.")
         if "extensions" in changes:
             raise invalid_request("The extensions of an event are changed one by one, at their own addresses.")
+        self._apply(event, changes, limits, now, anywhere=False)
+
+    def _apply(self, event: Event, changes: JsonObject, limits: Limits, now: float, *, anywhere: bool) -> None:
         if event.master is not None and event.day is not None:
-            self._change_occurrence(event, event.master, event.day, changes, limits, now)
+            self._change_occurrence(event, event.master, event.day, changes, limits, now, anywhere=anywhere)
             return
         composed = self._compose(changes, event, self.calendars[event.calendar_id], limits)
         if event.wire["recurrence"] is not None and _moves_series(event, composed):
@@ -252,7 +286,15 @@ class Mailbox:
         self._tell("updated", event)
 
     def _change_occurrence(
-        self, event: Event, master: Event, day: date, changes: JsonObject, limits: Limits, now: float
+        self,
+        event: Event,
+        master: Event,
+        day: date,
+        changes: JsonObject,
+        limits: Limits,
+        now: float,
+        *,
+        anywhere: bool,
     ) -> None:
         if changes.get("recurrence") is not None:
             raise invalid_request("Your request can't be completed. An occurrence cannot have a recurrence.")
@@ -262,7 +304,7 @@ class Mailbox:
         merged = {**known.changes, **given} if known else given
         regular = occurrences.regular(master, day)
         composed = self._compose(merged, regular, self.calendars[master.calendar_id], limits)
-        if not changes.keys().isdisjoint(("start", "end")):
+        if not anywhere and not changes.keys().isdisjoint(("start", "end")):
             occurrences.check_neighbours(master, day, composed.start, composed.end)
         if not composed.wire["isOnlineMeeting"]:
             merged = {name: value for name, value in merged.items() if name not in _ONLINE_MEETING}
@@ -271,10 +313,28 @@ class Mailbox:
         stamp = {name: master.wire[name] for name in _STAMP}
         properties = {**(known.properties if known else {}), **changes.get("singleValueExtendedProperties", {})}
         writes = known.writes + 1 if known else 1
-        series.exceptions[day] = Deviation(merged, stamp, properties, self.journal.next_seq(), writes)
+        extensions = known.extensions if known else {}
+        series.exceptions[day] = Deviation(merged, stamp, properties, self.journal.next_seq(), writes, extensions)
+        series.cancelled.discard(day)
         master.series = series
         occurrences.settle_exception(event, composed, series.exceptions[day])
         self._tell("updated", master)
+
+    def keep_extension(self, event: Event, name: str, values: JsonObject | None, limits: Limits, now: float) -> None:
+        """Gives the event an open extension, or (None) takes it away. An occurrence becomes an exception by it.
+
+        Extensions are not tracked: that the occurrence becomes an exception is a write, the rest leaves no trace.
+        """
+        if event.master is None or event.day is None:
+            event.extensions = with_extension(event.extensions, name, values)
+            return
+        series = event.master.series
+        if series is None or event.day not in series.exceptions:
+            self.change(event, {}, limits, now)
+            series = event.master.series or Series()
+        deviation = series.exceptions[event.day]
+        deviation.extensions = {**deviation.extensions, name: values}
+        event.extensions = with_extension(event.extensions, name, values)
 
     def remove(self, event: Event, limits: Limits, now: float) -> None:
         """Deletes the event for good; the deletion of an occurrence cancels it, and its series goes on."""

@@ -55,6 +55,13 @@ def read_extensions(name: str, value: Any) -> dict[str, JsonObject]:
     return read
 
 
+def with_extension(held: dict[str, JsonObject], name: str, values: JsonObject | None) -> dict[str, JsonObject]:
+    """The extensions with another one, or (None) without it; those that were held stay as they are."""
+    if values is not None:
+        return {**held, name: values}
+    return {known: kept for known, kept in held.items() if known != name}
+
+
 def extension_exists() -> GraphError:
     """409: the event has an extension of this name."""
     return GraphError(409, "ErrorExtensionExists", "An extension with the specified name already exists.")

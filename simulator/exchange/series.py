@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from simulator.errors import GraphError, invalid_request
 from simulator.exchange import ids
 from simulator.exchange.expansion import dates, shortest_period_days
+from simulator.exchange.open_extensions import with_extension
 from simulator.exchange.times import Moment, find_zone, show, timestamp, to_utc
 
 if TYPE_CHECKING:
@@ -28,13 +29,17 @@ _PERIODS_BACK = 3
 
 @dataclass(slots=True, eq=False)
 class Deviation:
-    """What makes one occurrence an exception: the changes laid over its master, and the stamp of the last write."""
+    """What makes one occurrence an exception: the changes laid over its master, and the stamp of the last write.
+
+    An extension that is None is one of the series that this occurrence has no longer.
+    """
 
     changes: JsonObject
     stamp: JsonObject
     properties: dict[str, str]
     changed_seq: int
     writes: int = 1
+    extensions: dict[str, JsonObject | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -53,11 +58,14 @@ class Slot(NamedTuple):
     day: date
 
 
+def has_day(master: "Event", day: date) -> bool:
+    """True if the pattern of the series has this day, even if the occurrence was removed."""
+    return master.wire["recurrence"] is not None and next(dates(master.wire["recurrence"], day), None) == day
+
+
 def occurs(master: "Event", day: date) -> bool:
     """True if the series has an occurrence for this day of its pattern, wherever that was moved to."""
-    if master.wire["recurrence"] is None or (master.series is not None and day in master.series.cancelled):
-        return False
-    return next(dates(master.wire["recurrence"], day), None) == day
+    return (master.series is None or day not in master.series.cancelled) and has_day(master, day)
 
 
 def _shifted(moment: Moment, days: timedelta, name: str) -> Moment:
@@ -129,6 +137,8 @@ def settle_exception(event: "Event", composed: "Composition", deviation: Deviati
     event.wire = {**composed.wire, **deviation.stamp, "type": "exception"}
     event.start, event.end, event.body = composed.start, composed.end, composed.body
     event.properties = {**event.properties, **deviation.properties}
+    for name, values in deviation.extensions.items():
+        event.extensions = with_extension(event.extensions, name, values)
     event.writes, event.changed_seq = deviation.writes, deviation.changed_seq
 
 

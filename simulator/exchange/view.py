@@ -1,6 +1,6 @@
 """What a mailbox shows of a span of time: single events and the occurrences of series that overlap it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -31,8 +31,13 @@ def showings(event: Event, begin: datetime, end: datetime) -> Iterator[Showing]:
         yield Showing(event.begins, event.ends, None, event)
 
 
-def view(mailbox: Mailbox, calendar_id: str, begin: datetime, end: datetime) -> list[Showing]:
-    """Everything of one calendar that overlaps the naive UTC span, by start."""
+def view(mailbox: Mailbox, calendar_id: str, begin: datetime, end: datetime) -> Sequence[Showing]:
+    """Everything of one calendar that overlaps the naive UTC span, by start. It is kept until the next write."""
+    key = ("view", calendar_id, begin, end)
+    return mailbox.memo.get(key, mailbox.journal.seq, lambda: _view(mailbox, calendar_id, begin, end))
+
+
+def _view(mailbox: Mailbox, calendar_id: str, begin: datetime, end: datetime) -> list[Showing]:
     found = [
         shown
         for event in mailbox.events.values()

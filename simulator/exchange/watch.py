@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+DELETED = "deleted"
+
 
 @dataclass(frozen=True, slots=True)
 class Written:

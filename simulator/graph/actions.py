@@ -7,8 +7,9 @@ Sources: Microsoft docs "event-cancel", "event-accept", "event-tentativelyaccept
 from typing import Any
 
 from simulator.errors import GraphError, invalid_request, unknown_property, unreadable_body
+from simulator.exchange import invitation
 from simulator.exchange.event import Event
-from simulator.exchange.times import read_moment, timestamp
+from simulator.exchange.times import read_moment
 from simulator.graph.call import Answer
 from simulator.graph.task import Task
 
@@ -37,32 +38,29 @@ def _parameters(task: Task, names: frozenset[str]) -> JsonObject:
     return read
 
 
-def attendees_told(event: Event) -> int:
-    """How many people hear of a change: only the organiser's copy tells them."""
-    return len(event.wire["attendees"]) if event.wire["isOrganizer"] else 0
-
-
 def cancel(task: Task) -> Answer:
     """POST .../cancel: the organiser calls the meeting off, and it is gone."""
     _parameters(task, frozenset({"comment"}))
     event = task.event()
     if not event.wire["isOrganizer"]:
         raise invalid_request("Your request can't be completed. You need to be an organizer to cancel a meeting.")
-    _remove(task, event)
+    remove(task, event)
     return Answer(202)
 
 
 def permanently_delete(task: Task) -> Answer:
     """POST .../permanentDelete: like DELETE, past the Deleted Items, which the simulator does not hold."""
     _parameters(task, frozenset())
-    _remove(task, task.event())
+    remove(task, task.event())
     return Answer(204)
 
 
-def _remove(task: Task, event: Event) -> None:
-    task.effect.invitations = attendees_told(event)
-    task.mailbox.remove(event, task.tenant.limits, task.tenant.now())
+def remove(task: Task, event: Event) -> None:
+    """Deletes the event, with a cancellation to everybody whom its organiser invited."""
+    meetings = task.meetings()
+    meetings.remove(event)
     task.effect.mutation = True
+    task.effect.invitations = meetings.mails
 
 
 def accept(task: Task) -> Answer:
@@ -85,24 +83,17 @@ def _respond(task: Task, response: str, names: frozenset[str]) -> Answer:
     sends = given.get("sendResponse", True)
     if type(sends) is not bool:
         raise unreadable_body("Cannot convert the value of 'sendResponse' to the expected type 'Edm.Boolean'.")
-    event = task.event()
-    if event.wire["isOrganizer"]:
-        raise invalid_request(
-            "Your request can't be completed. You can't respond to this meeting because you're the meeting organizer."
-        )
-    _check_proposal(event, given.get("proposedNewTime"), sends=sends)
-    limits, now = task.tenant.limits, task.tenant.now()
-    if response == "declined":
-        task.mailbox.remove(event, limits, now)
-    else:
-        task.mailbox.change(event, {"responseStatus": {"response": response, "time": timestamp(now)}}, limits, now)
+    event, meetings = task.event(), task.meetings()
+    proposed = _read_proposal(event, given.get("proposedNewTime"), sends=sends)
+    meetings.respond(event, response, sends=sends, proposed=proposed)
     task.effect.mutation = True
+    task.effect.invitations = meetings.mails
     return Answer(202)
 
 
-def _check_proposal(event: Event, proposal: Any, *, sends: bool) -> None:
+def _read_proposal(event: Event, proposal: Any, *, sends: bool) -> JsonObject | None:
     if proposal is None:
-        return
+        return None
     if type(proposal) is not dict or not {"start", "end"}.issuperset(proposal):
         raise unreadable_body("The parameter 'proposedNewTime' needs an object with 'start' and 'end'.")
     start, end = read_moment("start", proposal.get("start")), read_moment("end", proposal.get("end"))
@@ -110,16 +101,18 @@ def _check_proposal(event: Event, proposal: Any, *, sends: bool) -> None:
         raise GraphError(400, "ErrorInvalidParameter", "A new time can be proposed only with a response that is sent.")
     if not event.wire["allowNewTimeProposals"] or end.utc < start.utc:
         raise invalid_request("Your request can't be completed. The new time cannot be proposed.")
+    return invitation.proposal(start, end)
 
 
 def forward(task: Task) -> Answer:
-    """POST .../forward: others get the invitation; the event stays as it is."""
+    """POST .../forward: others get the invitation and become attendees; the organiser hears of a guest's forwarding."""
     recipients = _parameters(task, frozenset({"comment", "toRecipients"})).get("toRecipients")
     if type(recipients) is not list or not recipients or not all(_has_address(one) for one in recipients):
         raise GraphError(400, "ErrorInvalidRecipients", "At least one recipient with an address is needed.")
-    task.event()
+    meetings = task.meetings()
+    meetings.forward(task.event(), recipients)
     task.effect.mutation = True
-    task.effect.invitations = len(recipients)
+    task.effect.invitations = meetings.mails
     return Answer(202)
 
 

@@ -4,14 +4,17 @@ Sources: Microsoft docs "json-batching", "throttling" (Outlook items of a batch)
 """
 
 import asyncio
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from simulator.control.faults import Fault
+from simulator.control.ledger import BATCH
 from simulator.errors import GraphError, bad_request
-from simulator.graph.call import Answer, Call
-from simulator.graph.gateway import Gateway, fault_answer, note_retry_after
+from simulator.graph.call import Answer, Call, waits_for
+from simulator.graph.gateway import Gateway, fault_answer, record_refusal
+from simulator.graph.told import INSIDE_RETRY_AFTER, Place
 
 JsonObject = dict[str, Any]
 
@@ -43,6 +46,11 @@ class Item:
     after: str | None
 
 
+def is_batch(path: str) -> bool:
+    """True for the address of batches below the version, however it is percent-encoded."""
+    return urllib.parse.unquote(path).strip("/").lower() == "$batch"
+
+
 def read_batch(document: Any) -> list[Item]:
     """The items of an envelope. Raises GraphError (400) if any of them is malformed."""
     requests = document.get("requests") if type(document) is dict else None
@@ -70,7 +78,7 @@ def _read_item(request: Any) -> Item:
     if type(url) is not str or not url or "://" in url.partition("?")[0]:
         raise bad_request(f"The request '{item_id}' needs a 'url' relative to the version of the API.")
     path, _, query = url.partition("?")
-    if path.strip("/").lower() == "$batch":
+    if is_batch(path):
         raise bad_request("A batch cannot contain a batch.")
     headers = _read_headers(item_id, request.get("headers"))
     body = request.get("body")
@@ -126,7 +134,6 @@ class BatchRun:
         self._gateway = gateway
         self._envelope = envelope
         self._items = items
-        self._calls: dict[str, Call] = {}
         self._answers: dict[str, Answer] = {}
 
     async def run(self) -> Answer:
@@ -139,12 +146,11 @@ class BatchRun:
         else:
             await self._run_parallel([item for item in self._items if item.after is None])
             await self._run_parallel([item for item in self._items if item.after is not None])
-        for item_id, call in self._calls.items():
-            note_retry_after(call, self._answers[item_id])
         responses = [self._response(item) for item in self._items]
         self._gateway.world.chance.shuffle(responses)
         dropped = any(answer.drop for answer in self._answers.values())
-        return Answer(200, {"responses": responses}, drop=dropped)
+        waits = tuple(wait for answer in self._answers.values() for wait in answer.waits)
+        return Answer(200, {"responses": responses}, drop=dropped, waits=waits)
 
     async def _run_parallel(self, items: list[Item]) -> None:
         waiting = iter(items)
@@ -173,7 +179,6 @@ class BatchRun:
             document=item.body,
             via_batch=True,
         )
-        self._calls[item.id.lower()] = call
         self._answers[item.id.lower()] = await self._gateway.perform(call)
 
     def _failed(self, item_id: str) -> bool:
@@ -192,8 +197,22 @@ class BatchRun:
 async def perform_batch(gateway: Gateway, envelope: Call, fault: Fault | None) -> Answer:
     """The answer to `POST /$batch`: 200 with an answer per item, or a refusal of the whole.
 
-    A fault that strikes the batch replaces its answer, after the items were performed if it says so.
+    A fault that strikes the batch replaces its answer, after the items were performed if it says so; what the items
+    were told to wait for is then not told. The batch itself has a ledger entry if it was refused or broke a rule.
     """
+    identity = envelope.identity
+    place = Place(identity.client_id, "batch")
+    if identity.tenant.told.inside(place, identity.tenant.now()):
+        envelope.breaks(INSIDE_RETRY_AFTER)
+    answer = await _answer(gateway, envelope, fault)
+    answer.waits = answer.waits + waits_for(place, answer)
+    if answer.status >= _FAILED_FROM_STATUS or answer.drop or envelope.violations:
+        code = answer.body["error"]["code"] if answer.body and "error" in answer.body else None
+        record_refusal(envelope, BATCH, answer, code)
+    return answer
+
+
+async def _answer(gateway: Gateway, envelope: Call, fault: Fault | None) -> Answer:
     if fault is None:
         return await _apply(gateway, envelope)
     applied = await _apply(gateway, envelope) if fault.after_apply else None

@@ -8,7 +8,7 @@ from typing import Any
 from simulator.errors import item_not_found, unknown_property, unreadable_body
 from simulator.exchange.mailbox import Calendar
 from simulator.graph.call import Answer
-from simulator.graph.odata import read_top
+from simulator.graph.few import item_answer, list_answer
 from simulator.graph.representation import show_calendar
 from simulator.graph.task import Task
 
@@ -28,26 +28,29 @@ _READ_ONLY = frozenset(
 )  # fmt: skip
 
 
+_TYPE = "microsoft.graph.calendar"
+_CONTEXT = "calendars/$entity"
+
+
+def _shown(task: Task, calendar: Calendar) -> JsonObject:
+    return show_calendar(calendar, task.user, task.role_on(calendar))
+
+
 def _answer(task: Task, status: int, calendar: Calendar) -> Answer:
-    shown = show_calendar(calendar, task.user, task.role_on(calendar))
-    return Answer(status, {"@odata.context": task.context("calendars/$entity"), **shown})
+    return Answer(status, {"@odata.context": task.context(_CONTEXT), **_shown(task, calendar)})
 
 
 def get_calendar(task: Task) -> Answer:
     """GET .../calendar or .../calendars/{id}."""
-    task.no_options()
-    return _answer(task, 200, task.calendar())
+    return item_answer(task, _CONTEXT, _TYPE, _shown(task, task.calendar()))
 
 
 def list_calendars(task: Task) -> Answer:
-    """GET .../calendars, also of the one group. Mailboxes have few, so there is one page, cut off at `$top`."""
-    top = read_top(task.call.query)
+    """GET .../calendars, also of the one group. Mailboxes have few, so there is one page unless `$top` cuts it."""
     if task.target and task.target != task.mailbox.calendar_group_id:
         raise item_not_found()
-    calendars = [
-        show_calendar(calendar, task.user, task.role_on(calendar)) for calendar in task.mailbox.calendars.values()
-    ]
-    return Answer(200, {"@odata.context": task.context("calendars"), "value": calendars[:top]})
+    calendars = [_shown(task, calendar) for calendar in task.mailbox.calendars.values() if task.may_see(calendar.id)]
+    return list_answer(task, "calendars", _TYPE, calendars)
 
 
 def _read(document: Any) -> JsonObject:
@@ -55,7 +58,7 @@ def _read(document: Any) -> JsonObject:
         raise unreadable_body("The request body must be a JSON object.")
     for member in document:
         if member not in ("name", "color") and member not in _READ_ONLY and "@" not in member:
-            raise unknown_property(member, "microsoft.graph.calendar")
+            raise unknown_property(member, _TYPE)
     if "name" in document and (type(document["name"]) is not str or not document["name"]):
         raise unreadable_body("A calendar needs a 'name' of type 'Edm.String'.")
     color = document.get("color", "auto")
@@ -95,9 +98,8 @@ def delete_calendar(task: Task) -> Answer:
 
 def list_calendar_groups(task: Task) -> Answer:
     """GET .../calendarGroups: the one that every mailbox has."""
-    task.no_options()
     group = {
         "id": task.mailbox.calendar_group_id, "name": "My Calendars", "classId": "0006f0b7-0000-0000-c000-000000000046",
         "changeKey": task.mailbox.default_calendar.change_key,
     }  # fmt: skip
-    return Answer(200, {"@odata.context": task.context("calendarGroups"), "value": [group]})
+    return list_answer(task, "calendarGroups", "microsoft.graph.calendarGroup", [group])

@@ -8,6 +8,7 @@ import orjson
 
 from simulator.entra.tokens import Identity
 from simulator.errors import bad_request
+from simulator.graph.told import Place, Wait
 
 UNREADABLE_JSON = (
     "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format."
@@ -34,7 +35,13 @@ class Call:
     payload: bytes = b""
     document: Any = None
     via_batch: bool = False
+    violations: list[str] = field(default_factory=list)
     _canonical: bytes = field(default=b"", init=False)
+
+    def breaks(self, rule: str) -> None:
+        """Counts a rule that the caller breaks with this call."""
+        self.violations.append(rule)
+        self.identity.tenant.violations[rule] += 1
 
     @property
     def upload_bytes(self) -> int:
@@ -45,12 +52,12 @@ class Call:
 
     def json(self) -> Any:
         """The parsed body. Raises GraphError (400) if it is missing, not declared as JSON, or not JSON."""
-        if self.document is not None:
-            return self.document
-        if not self.payload:
+        if self.document is None and not self.payload:
             raise bad_request("Empty Payload. JSON content expected.")
         if self.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise bad_request(UNREADABLE_JSON)
+        if self.document is not None:
+            return self.document
         try:
             self.document = orjson.loads(self.payload)
         except orjson.JSONDecodeError:
@@ -82,9 +89,19 @@ def _too_deep(document: Any) -> bool:
 
 @dataclass(slots=True)
 class Answer:
-    """A response. `drop` means that the caller gets none and the connection ends."""
+    """A response. `drop` means that the caller gets none and the connection ends.
+
+    `waits` are what the caller is told to stay away from as soon as it goes out.
+    """
 
     status: int
     body: dict[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
     drop: bool = False
+    waits: tuple[Wait, ...] = ()
+
+
+def waits_for(place: Place, answer: Answer) -> tuple[Wait, ...]:
+    """The Retry-After of an answer about this place; nothing if it has none."""
+    retry_after = answer.headers.get("Retry-After")
+    return () if retry_after is None else (Wait(place, int(retry_after)),)

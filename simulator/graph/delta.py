@@ -169,7 +169,7 @@ def _page(task: Task, state: State) -> Answer:
         following = replace(state, link=_SKIP, paused=True)
     else:
         items, following = _fill(task, state, preferences.page_items or limits.delta_page_items)
-        body["value"] = [_show(item, preferences) for item in items]
+        body["value"] = [_show(task, item, preferences) for item in items]
     name = "@odata.nextLink" if following.link == _SKIP else "@odata.deltaLink"
     body[name] = f"{_url(task)}?{following.link}={_write_token(following)}"
     return Answer(200, body, {"Preference-Applied": applied})
@@ -181,6 +181,8 @@ def _fill(task: Task, state: State, page_items: int) -> tuple[list[Told], State]
     page: list[Told] = []
     cursor = reading.cursor
     for change in changes(mailbox, scope, reading):
+        if not task.may_see(change.source.calendar_id):
+            continue
         items = told(mailbox, scope, reading, change)
         offset = state.offset if change.seq == state.offset_seq else 0
         taken = offset
@@ -202,11 +204,11 @@ def _fill(task: Task, state: State, page_items: int) -> tuple[list[Told], State]
     return page, replace(state, link=_DELTA, reading=told_all, offset_seq=0, offset=0, paused=False)
 
 
-def _show(item: Told, preferences: Preferences) -> JsonObject:
+def _show(task: Task, item: Told, preferences: Preferences) -> JsonObject:
     if item.event is None:
         shown_id = item.immutable_id if preferences.immutable_ids else item.id
         return {"@odata.type": _EVENT_TYPE, "id": shown_id, "@removed": {"reason": "deleted"}}
-    shown = show_event(item.event, preferences, NO_QUERY)
+    shown = show_event(item.event, preferences, NO_QUERY, task.rights_on(item.event))
     if shown["type"] == "occurrence":
         # What an occurrence shares with its master is told of the master only.
         shown = {name: shown[name] for name in _OCCURRENCE_MEMBERS}

@@ -1,18 +1,27 @@
 """The way of every Graph call, alone or in a batch: route, limits, latency, faults, permission, operation, ledger."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 from simulator.control.faults import Fault, Target
-from simulator.control.ledger import Entry
+from simulator.control.ledger import NO_ROUTE, Entry
 from simulator.errors import GraphError, throttled
 from simulator.exchange.user import User
-from simulator.graph.call import Answer, Call
-from simulator.graph.permission import permit
-from simulator.graph.routes import Route, find_route
-from simulator.graph.task import Effect, Task
+from simulator.graph.application_budget import application_throttled
+from simulator.graph.call import Answer, Call, waits_for
+from simulator.graph.directory_budget import directory_throttled
+from simulator.graph.directory_units import directory_units
+from simulator.graph.permission import NOBODY, permit
+from simulator.graph.routes import find_route
+from simulator.graph.task import Effect, Route, Task
+from simulator.graph.told import INSIDE_RETRY_AFTER, Place
 from simulator.limits import Limits
 from simulator.world import World
+
+# Turns of the loop that a call lasts at least. In one of them the server reads what has arrived, in the next it begins
+# to answer it.
+_TURNS_MIN = 3
 
 
 @dataclass(slots=True)
@@ -27,37 +36,68 @@ class Outcome:
 
 @dataclass(slots=True)
 class Gateway:
-    """Performs calls on a world. Every call that addresses a user leaves exactly one ledger entry."""
+    """Performs calls on a world. Every call leaves exactly one ledger entry, with the rules it broke."""
 
     world: World
 
     async def perform(self, call: Call) -> Answer:
         """The answer to an authenticated call. Never raises."""
+        identity = call.identity
+        # An address that leads nowhere is a request too.
+        wait_s = self.world.applications.count(time.monotonic(), identity.client_id, identity.tenant.limits)
         try:
-            route = find_route(call.method, call.path, call.identity.me)
+            route = find_route(call.method, call.path, identity.me)
         except GraphError as error:
-            return self._refusal(call, error)
-        user = call.identity.tenant.user(route.user)
-        if user is None or route.operation.directory:
+            answer = self._refusal(call, error)
+            record_refusal(call, NO_ROUTE, answer, error.code)
+            return answer
+        user = identity.tenant.user(route.user)
+        place = _place(call, route, user)
+        if identity.tenant.told.inside(place, identity.tenant.now()):
+            call.breaks(INSIDE_RETRY_AFTER)
+        if wait_s is not None:
+            outcome = self._throttle(call, application_throttled(identity.client_id, wait_s), "over_application")
+        elif route.operation.directory:
+            outcome = await self._run_within_directory_limit(call, route, user)
+        elif user is None:
             outcome = await self._run(call, route, user)
         else:
             outcome = await self._run_within_limits(call, route, user)
         self._record(call, route, user, outcome)
+        outcome.answer.waits = waits_for(place, outcome.answer)
         return outcome.answer
+
+    async def _run_within_directory_limit(self, call: Call, route: Route, user: User | None) -> Outcome:
+        tenant, client_id = call.identity.tenant, call.identity.client_id
+        budget = tenant.directory_budget(client_id)
+        now = tenant.now()
+        units = directory_units(route.operation, call.query)
+        spent = budget.spend(now, units, tenant.limits, len(tenant.users))
+        if spent.retry_after_s is None:
+            outcome = await self._run(call, route, user)
+        else:
+            error = directory_throttled(client_id, tenant.id, spent.retry_after_s)
+            outcome = self._throttle(call, error, "over_directory")
+        outcome.answer.headers.update(spent.headers())
+        return outcome
+
+    def _throttle(self, call: Call, error: GraphError, violation: str) -> Outcome:
+        """The 429 of one of the service's own limits, counted."""
+        tenant = call.identity.tenant
+        call.breaks(violation)
+        tenant.counts["refusals"] += 1
+        return Outcome(self._refusal(call, error), Effect(), error.code)
 
     async def _run_within_limits(self, call: Call, route: Route, user: User) -> Outcome:
         tenant = call.identity.tenant
         budget = tenant.budget(call.identity.client_id, user)
         now = tenant.now()
-        if budget.inside_retry_after(now):
-            tenant.violations["inside_retry_after"] += 1
         in_flight = budget.in_flight + 1
         excess = budget.enter(now, call.upload_bytes if route.operation.writes else 0, tenant.limits)
         if excess is not None:
-            tenant.violations[excess.violation] += 1
-            tenant.counts["refusals"] += 1
-            error = throttled(excess.limit, excess.retry_after_s)
-            return Outcome(self._refusal(call, error), Effect(), error.code, in_flight)
+            outcome = self._throttle(call, throttled(excess.limit, excess.retry_after_s), excess.violation)
+            outcome.in_flight = in_flight
+            return outcome
         try:
             outcome = await self._run(call, route, user)
         finally:
@@ -66,9 +106,7 @@ class Gateway:
         return outcome
 
     async def _run(self, call: Call, route: Route, user: User | None) -> Outcome:
-        latency_s = self._latency_s(call.identity.tenant.limits)
-        if latency_s:
-            await asyncio.sleep(latency_s)
+        await self._take_time(call.identity.tenant.limits)
         fault = self._fault(call, route, user)
         if fault is None:
             return await self._apply(call, route, user)
@@ -80,6 +118,13 @@ class Gateway:
         effect = applied.effect if applied else Effect()
         return Outcome(fault_answer(fault, call.request_id, call.client_request_id), effect, fault.code)
 
+    async def _take_time(self, limits: Limits) -> None:
+        """A call always holds its place while others are read: else those that come together would look apart."""
+        for _ in range(_TURNS_MIN):
+            await asyncio.sleep(0)
+        if latency_s := self._latency_s(limits):
+            await asyncio.sleep(latency_s)
+
     def _latency_s(self, limits: Limits) -> float:
         if not limits.latency_jitter_ms:
             return limits.latency_ms / 1000
@@ -89,8 +134,17 @@ class Gateway:
     async def _apply(self, call: Call, route: Route, user: User | None) -> Outcome:
         effect = Effect()
         try:
-            found = None if route.operation.unaddressed else permit(call.identity, route.operation, route.user, user)
-            task = Task(call, found, route.in_calendar, route.calendar_id, route.event_id, effect, route.target)
+            permitted = NOBODY if route.operation.unaddressed else permit(call.identity, route, user)
+            task = Task(
+                call,
+                permitted.user,
+                route.in_calendar,
+                route.calendar_id,
+                route.event_id,
+                effect,
+                route.target,
+                permitted.basic,
+            )
             answer = route.operation.perform(task)
             return Outcome(answer if isinstance(answer, Answer) else await answer, effect)
         except GraphError as error:
@@ -134,10 +188,9 @@ class Gateway:
                 effect.invitations,
                 call.via_batch,
                 answer.drop,
+                tuple(call.violations),
             )
         )
-        if not call.via_batch:
-            note_retry_after(call, answer)
 
 
 def fault_answer(fault: Fault, request_id: str, client_request_id: str) -> Answer:
@@ -150,13 +203,26 @@ def fault_answer(fault: Fault, request_id: str, client_request_id: str) -> Answe
     return Answer(status, error.body(request_id, client_request_id), headers)
 
 
-def note_retry_after(call: Call, answer: Answer) -> None:
-    """Remembers the Retry-After of an answer that goes out now, so that calls made too early are counted."""
-    retry_after = answer.headers.get("Retry-After")
-    if retry_after is None or answer.drop:
-        return
+def record_refusal(call: Call, operation: str, answer: Answer, code: str | None) -> None:
+    """The ledger entry of a call that was refused before it became an operation."""
     tenant = call.identity.tenant
-    user = tenant.user(find_route(call.method, call.path, call.identity.me).user)
-    if user is not None:
-        budget = tenant.budget(call.identity.client_id, user)
-        budget.told_to_wait(tenant.now(), int(retry_after), tenant.limits.retry_after_grace_ms / 1000)
+    tenant.ledger.refused(
+        operation,
+        tenant.now(),
+        tenant.id,
+        call.identity.client_id,
+        answer.status,
+        code,
+        violations=call.violations,
+        dropped=answer.drop,
+    )
+
+
+def _place(call: Call, route: Route, user: User | None) -> Place:
+    """What a Retry-After for this call holds for: the caller cannot know of more than what the call was about."""
+    client_id = call.identity.client_id
+    if route.operation.directory:
+        return Place(client_id, "directory")
+    if route.operation.unaddressed:
+        return Place(client_id, "subscriptions")
+    return Place(client_id, "mailbox", user.id if user else route.user.lower())

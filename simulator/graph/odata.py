@@ -7,6 +7,7 @@ Parsing only; `selection.py` applies them. Sources: Microsoft docs "query-parame
 import re
 import urllib.parse
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from simulator.errors import GraphError, bad_request, unparsable_uri
 from simulator.exchange.event_input import KNOWN_PROPERTIES
@@ -16,12 +17,15 @@ from simulator.exchange.open_extensions import name_of
 PAGE_DEFAULT_EVENTS = 10
 PAGE_MAX_EVENTS = 1000
 
-_TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[(),:]|[^\s(),:']+)")
+_DATE_TIME_OFFSET = r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:Z|[+-]\d\d:\d\d)"
+_TOKEN = re.compile(rf"\s*('(?:[^']|'')*'|{_DATE_TIME_OFFSET}(?=[\s)]|$)|[(),:]|[^\s(),:']+)", re.IGNORECASE)
 _EXPAND = re.compile(r"singleValueExtendedProperties\(\$filter=(.*)\)", re.IGNORECASE | re.DOTALL)
 _EXPAND_EXTENSIONS = re.compile(r"extensions(?:\(\$filter=(.*)\))?", re.IGNORECASE | re.DOTALL)
 _COMPARED = frozenset(
     {"start/dateTime", "end/dateTime", "iCalUId", "createdDateTime", "lastModifiedDateTime", "subject"}
 )
+# Of type Edm.DateTimeOffset, whose literals have no quotes; the times of an event are of type Edm.String.
+INSTANTS = frozenset({"createdDateTime", "lastModifiedDateTime"})
 _ORDERED = _COMPARED - {"iCalUId"}
 _OPERATORS = frozenset({"eq", "ne", "gt", "ge", "lt", "le"})
 _NUMBER_TYPES = frozenset({"Edm.Int16", "Edm.Int32", "Edm.Int64", "Edm.Double", "Edm.Single"})
@@ -29,11 +33,12 @@ _NUMBER_TYPES = frozenset({"Edm.Int16", "Edm.Int32", "Edm.Int64", "Edm.Double", 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`path operator 'value'` on a property of the event."""
+    """`path operator 'value'` on a property of the event. `instant` is set if the property is an instant."""
 
     path: str
     operator: str
     value: str
+    instant: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +95,15 @@ NO_QUERY = Query()
 WITH_EXTENSIONS = Query(expand_extensions=frozenset())
 
 
-def read_top(raw: str) -> int:
-    """The most items that a list of few, which has one page, is to show. Raises GraphError (400)."""
-    return _number(options_of(raw, frozenset({"$top"})), "$top", PAGE_MAX_EVENTS, 1, PAGE_MAX_EVENTS)
+def read_few_query(raw: str, allowed: frozenset[str], type_name: str, properties: frozenset[str]) -> Query:
+    """The options on things of which there are few; without `$top` they are one page. Raises GraphError (400)."""
+    options = options_of(raw, allowed)
+    return Query(
+        top=_number(options, "$top", PAGE_MAX_EVENTS, 1, PAGE_MAX_EVENTS),
+        skip=_number(options, "$skip", 0, 0, None),
+        count=_flag(options, "$count"),
+        select=_select(options["$select"], type_name, properties) if "$select" in options else None,
+    )
 
 
 def options_of(query: str, allowed: frozenset[str]) -> dict[str, str]:
@@ -123,7 +134,7 @@ def read_query(raw: str, allowed: frozenset[str]) -> Query:
         skip=_number(options, "$skip", 0, 0, None),
         count=_flag(options, "$count"),
         order_by=_order(options["$orderby"]) if "$orderby" in options else (),
-        select=_select(options["$select"]) if "$select" in options else None,
+        select=_select(options["$select"], "microsoft.graph.event", KNOWN_PROPERTIES) if "$select" in options else None,
         expand=tuple(expansion.properties),
         expand_exceptions=expansion.exceptions,
         expand_extensions=expansion.extensions,
@@ -154,11 +165,11 @@ def _flag(options: dict[str, str], name: str) -> bool:
     return text == "true"
 
 
-def _select(text: str) -> frozenset[str]:
+def _select(text: str, type_name: str, properties: frozenset[str]) -> frozenset[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in KNOWN_PROPERTIES:
-            raise unparsable_uri(f"Could not find a property named '{name}' on type 'microsoft.graph.event'.")
+        if name not in properties:
+            raise unparsable_uri(f"Could not find a property named '{name}' on type '{type_name}'.")
     return frozenset(names)
 
 
@@ -166,9 +177,10 @@ def _order(text: str) -> tuple[tuple[str, bool], ...]:
     order: list[tuple[str, bool]] = []
     for part in text.split(","):
         path, _, direction = part.strip().partition(" ")
-        if path not in _ORDERED or direction.strip() not in ("", "asc", "desc"):
+        direction = direction.strip().lower()
+        if path not in _ORDERED or direction not in ("", "asc", "desc"):
             raise unparsable_uri(f"The $orderby expression '{text}' is not supported.")
-        order.append((path, direction.strip() == "desc"))
+        order.append((path, direction == "desc"))
     return tuple(order)
 
 
@@ -279,13 +291,25 @@ class _Filter:
             elif path.lower() == "extensions/any":
                 tests.extensions.append(self._any_extension())
             elif path in _COMPARED:
-                tests.comparisons.append(Comparison(path, self._operator(), self._string()))
+                tests.comparisons.append(self._comparison(path))
             else:
                 raise self._refused()
             if not self.take_if("and"):
                 break
         self.end()
         return tests
+
+    def _comparison(self, path: str) -> Comparison:
+        operator = self._operator()
+        if path not in INSTANTS:
+            return Comparison(path, operator, self._string())
+        literal = self._take()
+        if not re.fullmatch(_DATE_TIME_OFFSET, literal, re.IGNORECASE):
+            raise self._refused()
+        try:
+            return Comparison(path, operator, literal, datetime.fromisoformat(literal.upper()).astimezone(UTC))
+        except (ValueError, OverflowError):
+            raise self._refused() from None
 
     def _any_extension(self) -> str:
         self._expect("(")

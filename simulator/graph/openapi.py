@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from simulator.graph import few
 from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS
 from simulator.graph.operations import OPERATIONS
 from simulator.graph.routes import PATHS
@@ -20,7 +21,10 @@ _OPTIONS: dict[str, frozenset[str]] = {
     "instances": LIST_OPTIONS | _WINDOW,
     "delta": _DELTA | _WINDOW,
     "get_user": frozenset({"$select"}),
-    "list_calendars": frozenset({"$top"}),
+    **dict.fromkeys(("get_calendar", "get_permission", "get_category", "get_settings"), few.ITEM_OPTIONS),
+    **dict.fromkeys(
+        ("list_calendars", "list_calendar_groups", "list_permissions", "list_categories"), few.LIST_OPTIONS
+    ),
     "list_member_of": _MEMBERS,
     "list_members": _MEMBERS,
 }

@@ -13,7 +13,7 @@ from simulator.exchange.mailbox import fingerprint
 from simulator.graph import actions, calendars, extensions, membership, outlook, sharing
 from simulator.graph.call import Answer
 from simulator.graph.delta import events_delta, view_delta
-from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, WITH_EXTENSIONS, Query, options_of, read_query
+from simulator.graph.odata import ITEM_OPTIONS, LIST_OPTIONS, NO_QUERY, WITH_EXTENSIONS, Query, options_of
 from simulator.graph.pages import page_answer
 from simulator.graph.prefer import Preferences
 from simulator.graph.representation import show_event
@@ -25,7 +25,10 @@ from simulator.graph.views import list_instances, list_view
 
 
 def _event_answer(task: Task, status: int, event: Event, preferences: Preferences, query: Query) -> Answer:
-    body = {"@odata.context": task.context("calendar/events/$entity"), **show_event(event, preferences, query)}
+    body = {
+        "@odata.context": task.context("calendar/events/$entity"),
+        **show_event(event, preferences, query, task.rights_on(event)),
+    }
     headers = {"ETag": event.etag}
     if preferences.applied:
         headers["Preference-Applied"] = preferences.applied
@@ -33,70 +36,64 @@ def _event_answer(task: Task, status: int, event: Event, preferences: Preference
 
 
 def create_event(task: Task) -> Answer:
-    """POST .../events."""
+    """POST .../events; attendees are invited."""
     task.no_options()
     preferences = task.preferences()
     document = task.call.json()
     changes = read_changes(document)
     body_print = fingerprint(task.call.canonical_json()) if "transactionId" in changes else b""
-    tenant = task.tenant
-    created = task.mailbox.create(task.calendar(), changes, body_print, tenant.limits, tenant.now())
+    meetings = task.meetings()
+    created = meetings.create(task.calendar(), changes, body_print)
     event = created.event
     task.effect.event_id = event.id
-    if created.is_new:
-        task.effect.mutation = True
-        task.effect.invitations = len(event.wire["attendees"])
+    task.effect.mutation = created.is_new
+    task.effect.invitations = meetings.mails
     return _event_answer(task, 201, event, preferences, WITH_EXTENSIONS if "extensions" in changes else NO_QUERY)
 
 
 def get_event(task: Task) -> Answer:
     """GET .../events/{id}."""
     preferences = task.preferences()
-    query = read_query(task.call.query, ITEM_OPTIONS)
+    query = task.query(ITEM_OPTIONS)
     return _event_answer(task, 200, task.event(), preferences, query)
 
 
 def update_event(task: Task) -> Answer:
-    """PATCH .../events/{id}; attendees, old and new, are told of every change."""
+    """PATCH .../events/{id}; attendees, old and new, are told of every change of the organiser's."""
     task.no_options()
     preferences = task.preferences()
     event = task.event()
     changes = read_changes(task.call.json())
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
-    told = {person["emailAddress"]["address"] for person in event.wire["attendees"]}
-    is_organizer = event.wire["isOrganizer"]
-    tenant = task.tenant
-    task.mailbox.change(event, changes, tenant.limits, tenant.now())
-    told.update(person["emailAddress"]["address"] for person in event.wire["attendees"])
+    meetings = task.meetings()
+    meetings.change(event, changes)
     task.effect.mutation = True
-    task.effect.invitations = len(told) if is_organizer else 0
+    task.effect.invitations = meetings.mails
     return _event_answer(task, 200, event, preferences, NO_QUERY)
 
 
 def delete_event(task: Task) -> Answer:
-    """DELETE .../events/{id}; attendees get a cancellation."""
+    """DELETE .../events/{id}; if it is the organiser's, attendees get a cancellation."""
     task.no_options()
     event = task.event()
     task.mailbox.check_etag(event, task.call.headers.get("if-match"))
-    task.mailbox.remove(event, task.tenant.limits, task.tenant.now())
-    task.effect.mutation = True
-    task.effect.invitations = actions.attendees_told(event)
+    actions.remove(task, event)
     return Answer(204)
 
 
 def list_events(task: Task) -> Answer:
     """GET .../events: single instances and series masters, a page at a time."""
     preferences = task.preferences()
-    query = read_query(task.call.query, LIST_OPTIONS)
-    calendar_id = task.calendar().id if task.in_calendar else None
-    events = select_events(task.mailbox, calendar_id, query)
+    query = task.query(LIST_OPTIONS)
+    listed = [task.calendar().id] if task.in_calendar else filter(task.may_see, task.mailbox.calendars)
+    events = select_events(task.mailbox, frozenset(listed), query, task.seen)
     return page_answer(
         task.call,
         task.context("events"),
         events,
         query,
         preferences,
-        lambda event: show_event(event, preferences, query),
+        lambda event: show_event(event, preferences, query, task.rights_on(event)),
     )
 
 
@@ -125,7 +122,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     **SUBSCRIPTION_OPERATIONS,
     "user": {"GET": Operation("get_user", get_user, directory=True)},
     "events": {
-        "GET": Operation("list", list_events),
+        "GET": Operation("list", list_events, spanning=True),
         "POST": Operation("create", create_event, writes=True),
     },
     "event": {
@@ -135,7 +132,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "extensions": {"POST": Operation("create_extension", extensions.create_extension, writes=True)},
     "extension": {
-        "GET": Operation("get_extension", extensions.get_extension),
+        "GET": Operation("get_extension", extensions.get_extension, full=True),
         "PATCH": Operation("update_extension", extensions.update_extension, writes=True),
         "DELETE": Operation("delete_extension", extensions.delete_extension, writes=True),
     },
@@ -148,23 +145,23 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "snooze_reminder": {"POST": Operation("snooze_reminder", actions.snooze_reminder, writes=True)},
     "permanent_delete": {"POST": Operation("permanent_delete", actions.permanently_delete, writes=True)},
     "view_delta": {"GET": Operation("delta", view_delta)},
-    "events_delta": {"GET": Operation("delta", events_delta)},
+    "events_delta": {"GET": Operation("delta", events_delta, spanning=True)},
     "view": {"GET": Operation("list_view", list_view)},
     "instances": {"GET": Operation("instances", list_instances)},
     "calendars": {
-        "GET": Operation("list_calendars", calendars.list_calendars),
-        "POST": Operation("create_calendar", calendars.create_calendar, writes=True),
+        "GET": Operation("list_calendars", calendars.list_calendars, spanning=True),
+        "POST": Operation("create_calendar", calendars.create_calendar, writes=True, of_owner=True),
     },
     "default_calendar": {
         "GET": Operation("get_calendar", calendars.get_calendar),
-        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True),
+        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True, of_owner=True),
     },
     "calendar": {
         "GET": Operation("get_calendar", calendars.get_calendar),
-        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True),
-        "DELETE": Operation("delete_calendar", calendars.delete_calendar, writes=True),
+        "PATCH": Operation("update_calendar", calendars.update_calendar, writes=True, of_owner=True),
+        "DELETE": Operation("delete_calendar", calendars.delete_calendar, writes=True, of_owner=True),
     },
-    "calendar_groups": {"GET": Operation("list_calendar_groups", calendars.list_calendar_groups)},
+    "calendar_groups": {"GET": Operation("list_calendar_groups", calendars.list_calendar_groups, spanning=True)},
     "permissions": {
         "GET": Operation("list_permissions", sharing.list_permissions),
         "POST": Operation("create_permission", sharing.create_permission, writes=True),

@@ -11,6 +11,7 @@ from simulator.errors import GraphError, bad_request, invalid_request, not_held,
 from simulator.exchange import settings
 from simulator.exchange.times import utc_offset_text, zone_names
 from simulator.graph.call import Answer
+from simulator.graph.few import item_answer, list_answer
 from simulator.graph.task import Task
 
 JsonObject = dict[str, Any]
@@ -20,20 +21,21 @@ SETTINGS_READ_ROLES = frozenset({"MailboxSettings.Read", "MailboxSettings.ReadWr
 SETTINGS_WRITE_ROLES = frozenset({"MailboxSettings.ReadWrite"})
 ZONE_ROLES = frozenset({"User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"})
 TRANSLATE_ROLES = ZONE_ROLES | {"User.ReadBasic.All", "Calendars.Read", "Calendars.ReadWrite"}
+_CATEGORY = "microsoft.graph.outlookCategory"
+_CATEGORY_CONTEXT = "outlook/masterCategories/$entity"
 _REST_FORMATS = frozenset({"restId", "restImmutableEntryId"})
 _OTHER_FORMATS = frozenset({"entryId", "ewsId", "immutableEntryId"})
 _STANDARD = re.compile(r"(?:microsoft\.graph\.timeZoneStandard)?'(\w+)'", re.IGNORECASE)
 
 
 def list_categories(task: Task) -> Answer:
-    """GET .../outlook/masterCategories. There are few, so there is one page."""
-    task.no_options()
+    """GET .../outlook/masterCategories. There are few, so there is one page unless `$top` cuts it."""
     categories = [category.show() for category in task.mailbox.categories.by_id.values()]
-    return Answer(200, {"@odata.context": task.context("outlook/masterCategories"), "value": categories})
+    return list_answer(task, "outlook/masterCategories", _CATEGORY, categories)
 
 
 def _category_answer(task: Task, status: int, shown: JsonObject) -> Answer:
-    return Answer(status, {"@odata.context": task.context("outlook/masterCategories/$entity"), **shown})
+    return Answer(status, {"@odata.context": task.context(_CATEGORY_CONTEXT), **shown})
 
 
 def create_category(task: Task) -> Answer:
@@ -46,8 +48,7 @@ def create_category(task: Task) -> Answer:
 
 def get_category(task: Task) -> Answer:
     """GET .../outlook/masterCategories/{id}."""
-    task.no_options()
-    return _category_answer(task, 200, task.mailbox.categories.get(task.target).show())
+    return item_answer(task, _CATEGORY_CONTEXT, _CATEGORY, task.mailbox.categories.get(task.target).show())
 
 
 def update_category(task: Task) -> Answer:
@@ -73,8 +74,7 @@ def _settings(task: Task) -> JsonObject:
 
 def get_settings(task: Task) -> Answer:
     """GET .../mailboxSettings."""
-    task.no_options()
-    return Answer(200, {"@odata.context": task.context("mailboxSettings"), **_settings(task)})
+    return item_answer(task, "mailboxSettings", settings.TYPE, _settings(task))
 
 
 def get_setting(task: Task) -> Answer:

@@ -7,6 +7,7 @@ from simulator.exchange.mailbox import Calendar
 from simulator.exchange.open_extensions import show_extension
 from simulator.exchange.permissions import may_edit, may_see_private
 from simulator.exchange.series import occurrence
+from simulator.exchange.sharing import OWNER, Rights
 from simulator.exchange.times import in_zone, show
 from simulator.exchange.user import User
 from simulator.graph.odata import NO_QUERY, Query
@@ -15,8 +16,12 @@ from simulator.graph.prefer import Preferences
 JsonObject = dict[str, Any]
 
 
-def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObject:
-    """One event. Extended properties appear only if they were expanded by id, and only if the event has them."""
+def show_event(event: Event, preferences: Preferences, query: Query, rights: Rights = OWNER) -> JsonObject:
+    """One event, as somebody with these rights sees it.
+
+    Extended properties appear only if they were expanded by id, and only if the event has them.
+    """
+    whole, event = event, rights.seen(event)
     wire = event.wire.copy()
     if preferences.immutable_ids:
         wire["id"] = event.immutable_id
@@ -29,7 +34,7 @@ def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObje
         else:
             wire["start"] = show(in_zone(event.start, preferences.zone), preferences.zone_name)
             wire["end"] = show(in_zone(event.end, preferences.zone), preferences.zone_name)
-    if preferences.text_body:
+    if preferences.text_body and "body" in wire:
         wire["body"] = {"contentType": "text", "content": event.body.text}
     if query.select is not None:
         if event.wire["recurrence"] is not None and "cancelledOccurrences" in query.select:
@@ -48,7 +53,9 @@ def show_event(event: Event, preferences: Preferences, query: Query) -> JsonObje
         ]
     if query.expand_exceptions and event.wire["recurrence"] is not None:
         days = sorted(event.series.exceptions) if event.series else ()
-        wire["exceptionOccurrences"] = [show_event(occurrence(event, day), preferences, NO_QUERY) for day in days]
+        wire["exceptionOccurrences"] = [
+            show_event(occurrence(whole, day), preferences, NO_QUERY, rights) for day in days
+        ]
     return wire
 
 

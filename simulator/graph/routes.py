@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from simulator.errors import bad_request, method_not_allowed
 from simulator.graph.operations import OPERATIONS
-from simulator.graph.task import Operation
+from simulator.graph.task import Route
 
 _USER = ("users/{user}",)
 _NAMED_CALENDAR = ("users/{user}/calendars/{calendar}", "users/{user}/calendarGroups/{target}/calendars/{calendar}")
@@ -69,21 +69,6 @@ PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 _FUNCTION = re.compile(r"(\w+)\((?:(\w+)=(.*))?\)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What a path means. `calendar_id` is None for the default calendar, or for none if not `in_calendar`.
-
-    `user` is empty for a path that addresses none. `target` is what else the path names.
-    """
-
-    operation: Operation
-    user: str
-    in_calendar: bool = False
-    calendar_id: str | None = None
-    event_id: str | None = None
-    target: str = ""
-
-
 @dataclass(slots=True)
 class _Node:
     """A place in the tree of paths: what may follow, by keyword or as a name, and what ends here."""
@@ -123,7 +108,7 @@ def find_route(method: str, path: str, me: str | None) -> Route:
     node, names, in_calendar = _ROOT, dict[str, str](), False
     for segment in segments:
         if (following := _keyword(node, segment, names)) is not None:
-            in_calendar = in_calendar or segment.lower() in ("calendar", "calendars")
+            in_calendar = in_calendar or segment.lower() == "calendar"
             node = following
         elif node.named is not None and segment:
             names[node.name] = segment
@@ -135,8 +120,9 @@ def find_route(method: str, path: str, me: str | None) -> Route:
     operation = OPERATIONS[node.resource].get(method)
     if operation is None:
         raise method_not_allowed()
-    target = names.get("target", "")
-    return Route(operation, names.get("user", ""), in_calendar, names.get("calendar"), names.get("event"), target)
+    user, calendar_id, target = names.get("user", ""), names.get("calendar"), names.get("target", "")
+    in_calendar = in_calendar or calendar_id is not None
+    return Route(operation, user, in_calendar, calendar_id, names.get("event"), target)
 
 
 def _keyword(node: _Node, segment: str, names: dict[str, str]) -> _Node | None:

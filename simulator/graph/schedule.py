@@ -10,6 +10,7 @@ from simulator.errors import GraphError, invalid_request, unknown_property, unre
 from simulator.exchange import settings
 from simulator.exchange.event import Event
 from simulator.exchange.mailbox import MailboxKind
+from simulator.exchange.sharing import PRIVATE
 from simulator.exchange.times import Moment, in_zone, read_moment, show
 from simulator.exchange.user import User
 from simulator.exchange.view import view
@@ -27,7 +28,6 @@ _DIGITS = {"free": "0", "unknown": "0", "tentative": "1", "busy": "2", "oof": "3
 # Where several meet, the one that keeps a person most is shown.
 _RANKS = ("0", "4", "1", "2", "3")
 _MEMBERS = frozenset({"schedules", "startTime", "endTime", "availabilityViewInterval"})
-_PRIVATE = frozenset({"private", "confidential"})
 
 
 def get_schedule(task: Task) -> Answer:
@@ -112,7 +112,7 @@ def _entry(event: Event, preferences: Preferences) -> JsonObject:
             return show(moment.utc, preferences.zone_name)
         return show(in_zone(moment, preferences.zone), preferences.zone_name)
 
-    is_private = event.wire["sensitivity"] in _PRIVATE
+    is_private = event.wire["sensitivity"] in PRIVATE
     entry: JsonObject = {"isPrivate": is_private, "status": event.wire["showAs"]}
     if not is_private:
         entry |= {"subject": event.wire["subject"], "location": event.wire["location"]["displayName"]}

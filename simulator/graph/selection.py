@@ -1,7 +1,7 @@
 """Applies the options of a query to the events of a mailbox: filter, order, page."""
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -20,14 +20,21 @@ _TIMES: dict[str, Callable[[Event], datetime]] = {
 }
 
 
-def select_events(mailbox: Mailbox, calendar_id: str | None, query: Query) -> list[Event]:
-    """The events of one calendar (of all, if None) that pass the filter, in order. Raises GraphError (400)."""
+def select_events(
+    mailbox: Mailbox, calendar_ids: Container[str], query: Query, seen: Callable[[Event], Event]
+) -> list[Event]:
+    """The events of some calendars that pass the filter, in order. Raises GraphError (400)."""
     held = _candidates(mailbox, query)
-    return narrow((event for event in held if calendar_id is None or event.calendar_id == calendar_id), query)
+    return narrow((event for event in held if event.calendar_id in calendar_ids), query, seen)
 
 
-def narrow(events: Iterable[Event], query: Query) -> list[Event]:
-    """The events that pass the filter, in order. Raises GraphError (400)."""
+def narrow(events: Iterable[Event], query: Query, seen: Callable[[Event], Event]) -> list[Event]:
+    """The events that pass the filter as they are seen, in order. Raises GraphError (400)."""
+    whole = {event.id: event for event in events}
+    return [whole[event.id] for event in _narrow((seen(event) for event in whole.values()), query)]
+
+
+def _narrow(events: Iterable[Event], query: Query) -> list[Event]:
     kept = [event for event in events if all(_has(event, test) for test in query.property_tests)]
     for name in query.extension_tests:
         kept = [event for event in kept if name in event.extensions]
@@ -71,6 +78,9 @@ def _key(path: str) -> Callable[[Event], Any]:
 
 def _compare(events: list[Event], comparison: Comparison) -> list[Event]:
     key, compare = _key(comparison.path), _COMPARE[comparison.operator]
+    if comparison.instant is not None:
+        instant = comparison.instant
+        return [event for event in events if compare(datetime.fromisoformat(key(event)), instant)]
     wanted: Any = comparison.value
     if comparison.path in _TIMES:
         try:

@@ -9,10 +9,13 @@ from typing import Any
 from simulator.errors import access_denied, item_not_found, unreadable_body
 from simulator.exchange.permissions import Share, allowed_roles, read_sharing
 from simulator.graph.call import Answer
+from simulator.graph.few import item_answer, list_answer
 from simulator.graph.task import Task
 
 JsonObject = dict[str, Any]
 
+_TYPE = "microsoft.graph.calendarPermission"
+_CONTEXT = "calendar/calendarPermissions/$entity"
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 
 
@@ -21,8 +24,7 @@ def _shown(task: Task, share: Share) -> JsonObject:
 
 
 def _one(task: Task, status: int, share: Share) -> Answer:
-    context = task.context("calendar/calendarPermissions/$entity")
-    return Answer(status, {"@odata.context": context, **_shown(task, share)})
+    return Answer(status, {"@odata.context": task.context(_CONTEXT), **_shown(task, share)})
 
 
 def _share(task: Task) -> Share:
@@ -34,16 +36,13 @@ def _share(task: Task) -> Share:
 
 def list_permissions(task: Task) -> Answer:
     """GET .../calendarPermissions: empty for anybody but the owner."""
-    task.no_options()
     shares = task.calendar().shares.all() if task.sees_as_owner else []
-    context = task.context("calendar/calendarPermissions")
-    return Answer(200, {"@odata.context": context, "value": [_shown(task, share) for share in shares]})
+    return list_answer(task, "calendar/calendarPermissions", _TYPE, [_shown(task, share) for share in shares])
 
 
 def get_permission(task: Task) -> Answer:
     """GET .../calendarPermissions/{id}."""
-    task.no_options()
-    return _one(task, 200, _share(task))
+    return item_answer(task, _CONTEXT, _TYPE, _shown(task, _share(task)))
 
 
 def create_permission(task: Task) -> Answer:

@@ -13,13 +13,21 @@ from simulator.exchange.user import User
 from simulator.graph import subscription_input as reading
 from simulator.graph.call import Answer
 from simulator.graph.permission import permit
-from simulator.graph.task import Operation, Task
+from simulator.graph.task import Operation, Route, Task
 from simulator.notifications.deliveries import Fate
+from simulator.notifications.permission import READ
 from simulator.notifications.subscription import Subscription
 from simulator.tenant import Tenant
 
 # Doing both to one subscription within this time is what Microsoft asks applications not to do.
 REPEATED_WITHIN_S = 600.0
+
+
+def _permit(identity: Identity, named: str, user: User | None) -> None:
+    """Raises GraphError (403, 404) unless the caller may read the mailbox, by more than a `.Shared` scope."""
+    if identity.user is not None and not identity.has_scope(*READ):
+        raise access_denied()
+    permit(identity, Route(_READ_MAILBOX, named), user)
 
 
 def _mailbox(task: Task, named: str | None) -> User:
@@ -33,7 +41,7 @@ def _mailbox(task: Task, named: str | None) -> User:
     # Documented: no delegated permission, a `.Shared` one neither, lets a user watch another's mailbox.
     if identity.user is not None and user is not identity.user:
         raise access_denied()
-    permit(identity, _READ_MAILBOX, named, user)
+    _permit(identity, named, user)
     if user is None:
         raise invalid_user(named)
     return user
@@ -67,7 +75,8 @@ async def create_subscription(task: Task) -> Answer:
     preferences = task.preferences()
     given = reading.read_new(task.call.json())
     tenant, identity = task.tenant, task.call.identity
-    resource, named = reading.watched_user(given)
+    resource = reading.watched(given)
+    resource_data = reading.resource_data(given, resource, tenant.now())
     notification_url = reading.address(given, "notificationUrl") or ""
     lasts_s = tenant.limits.subscription_authorization_s
     subscription = Subscription(
@@ -75,16 +84,17 @@ async def create_subscription(task: Task) -> Answer:
         client_id=identity.client_id,
         creator_id=_creator_id(identity),
         subscriber=identity.user,
-        mailbox_of=_mailbox(task, named),
-        resource=resource,
+        mailbox_of=_mailbox(task, resource.user),
+        resource=resource.written,
         change_types=reading.change_types(given),
         notification_url=notification_url,
         lifecycle_url=reading.address(given, "lifecycleNotificationUrl"),
         client_state=reading.client_state(given),
-        expires_at_s=reading.expiry_s(given, tenant.now()),
+        expires_at_s=reading.expiry_s(given, tenant.now(), rich=resource_data is not None),
         immutable_ids=preferences.immutable_ids,
         tls_version=reading.tls_version(given),
         authorized_until_s=None if lasts_s is None else tenant.now() + lasts_s,
+        resource_data=resource_data,
     )
     outbox = tenant.outbox
     outbox.check_room(subscription)
@@ -109,7 +119,7 @@ def list_subscriptions(task: Task) -> Answer:
 
 
 # Of this operation only the permission counts: watching a mailbox needs what reading it needs.
-_READ_MAILBOX = Operation("list_subscriptions", list_subscriptions)
+_READ_MAILBOX = Operation("list_subscriptions", list_subscriptions, full=True)
 
 
 def _named(task: Task) -> Subscription:
@@ -125,13 +135,13 @@ def get_subscription(task: Task) -> Answer:
 
 def _authorize(task: Task, subscription: Subscription) -> None:
     """Raises GraphError (403, 404) if the caller may no longer read the mailbox."""
-    permit(task.call.identity, _READ_MAILBOX, subscription.mailbox_of.id, subscription.mailbox_of)
+    _permit(task.call.identity, subscription.mailbox_of.id, subscription.mailbox_of)
     task.tenant.outbox.authorize(subscription)
 
 
-def _count_repetition(tenant: Tenant, at_s: float | None) -> None:
-    if at_s is not None and tenant.now() < at_s + REPEATED_WITHIN_S:
-        tenant.violations["renewed_and_reauthorized"] += 1
+def _count_repetition(task: Task, at_s: float | None) -> None:
+    if at_s is not None and task.tenant.now() < at_s + REPEATED_WITHIN_S:
+        task.call.breaks("renewed_and_reauthorized")
 
 
 async def update_subscription(task: Task) -> Answer:
@@ -141,14 +151,16 @@ async def update_subscription(task: Task) -> Answer:
     given = reading.read_changes(task.call.json())
     tenant = task.tenant
     url = reading.address(given, "notificationUrl")
-    expires_at_s = reading.expiry_s(given, tenant.now()) if "expirationDateTime" in given else None
+    expires_at_s = None
+    if "expirationDateTime" in given:
+        expires_at_s = reading.expiry_s(given, tenant.now(), rich=subscription.resource_data is not None)
     if url is not None:
         await _validate(tenant, url)
         # It may have ended while the address was asked.
         subscription = _named(task)
     if expires_at_s is not None:
         _authorize(task, subscription)
-        _count_repetition(tenant, subscription.reauthorized_at_s)
+        _count_repetition(task, subscription.reauthorized_at_s)
         subscription.expires_at_s, subscription.renewed_at_s = expires_at_s, tenant.now()
         tenant.outbox.look_again()
     subscription.notification_url = url or subscription.notification_url
@@ -169,7 +181,7 @@ def reauthorize_subscription(task: Task) -> Answer:
     task.no_options()
     subscription = _named(task)
     _authorize(task, subscription)
-    _count_repetition(task.tenant, subscription.renewed_at_s)
+    _count_repetition(task, subscription.renewed_at_s)
     subscription.reauthorized_at_s = task.tenant.now()
     task.effect.mutation = True
     return Answer(204)

@@ -1,14 +1,16 @@
 """Graph over HTTP: reads requests into calls, writes answers out. No decision about calendars is made here."""
 
+import time
 import uuid
 
 import orjson
 from aiohttp import web
 
 from simulator.control.faults import Target
+from simulator.control.ledger import UNAUTHENTICATED, UNREADABLE
 from simulator.entra.tokens import Identity, TokenReader
 from simulator.errors import GraphError, bad_request, too_large
-from simulator.graph.batch import perform_batch
+from simulator.graph.batch import is_batch, perform_batch
 from simulator.graph.call import UNREADABLE_JSON, Answer, Call
 from simulator.graph.gateway import Gateway
 from simulator.wire import as_text, drop_connection, header_text
@@ -34,16 +36,35 @@ class GraphHandler:
         """One request. Whatever it contains, the answer is one of Graph's."""
         request_id = str(uuid.uuid4())
         client_request_id = header_text(request, "client-request-id") or request_id
+        authorization = header_text(request, "Authorization")
         try:
-            identity = self._tokens.read(header_text(request, "Authorization"), self._world.tenants)
+            identity = self._tokens.read(authorization, self._world.tenants)
+        except GraphError as error:
+            self._record_stranger(authorization, error)
+            return self._respond(_refusal(error, request_id, client_request_id), request_id, client_request_id)
+        tenant = identity.tenant
+        try:
             call = await self._read(request, identity, request_id, client_request_id)
         except GraphError as error:
-            answer = Answer(error.status, error.body(request_id, client_request_id), error.headers)
+            tenant.ledger.refused(UNREADABLE, tenant.now(), tenant.id, identity.client_id, error.status, error.code)
+            answer = _refusal(error, request_id, client_request_id)
         else:
             answer = await self._perform(call)
         if answer.drop:
             return drop_connection(request)
+        if request.transport is not None and not request.transport.is_closing():
+            for wait in answer.waits:
+                tenant.told.tell(wait, tenant.now(), tenant.limits.retry_after_grace_ms / 1000)
         return self._respond(answer, request_id, client_request_id)
+
+    def _record_stranger(self, authorization: str | None, error: GraphError) -> None:
+        """The ledger entry of a 401, in the tenant that the token names if it is one of ours."""
+        tenant_id, client_id = self._tokens.named(authorization)
+        tenant = self._world.tenants.get(tenant_id)
+        if tenant is None:
+            self._world.strangers.refused(UNAUTHENTICATED, time.time(), "", client_id, error.status, error.code)
+        else:
+            tenant.ledger.refused(UNAUTHENTICATED, tenant.now(), tenant.id, client_id, error.status, error.code)
 
     async def _read(self, request: web.Request, identity: Identity, request_id: str, client_request_id: str) -> Call:
         path, _, query = request.raw_path.removeprefix(PREFIX).partition("?")
@@ -69,7 +90,7 @@ class GraphHandler:
         )
 
     async def _perform(self, call: Call) -> Answer:
-        if call.path.strip("/").lower() not in ("$batch", "%24batch") or call.method != "POST":
+        if not is_batch(call.path) or call.method != "POST":
             return await self._gateway.perform(call)
         tenant = call.identity.tenant
         tenant.counts["batches"] += 1
@@ -92,3 +113,7 @@ class GraphHandler:
             return web.Response(status=answer.status, headers=headers)
         headers["Content-Type"] = _JSON
         return web.Response(status=answer.status, body=orjson.dumps(answer.body), headers=headers)
+
+
+def _refusal(error: GraphError, request_id: str, client_request_id: str) -> Answer:
+    return Answer(error.status, error.body(request_id, client_request_id), error.headers)

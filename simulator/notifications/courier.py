@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from simulator.entra.keys import SigningKey
 from simulator.notifications.deliveries import Fate
 from simulator.notifications.endpoint import Endpoint, Item
+from simulator.notifications.proof import collection
 from simulator.notifications.sender import Sender
 
 if TYPE_CHECKING:
@@ -21,9 +23,10 @@ VALIDATION = "validation"
 class Courier:
     """Delivers what a tenant's outbox holds, from the first subscription until it is stopped."""
 
-    def __init__(self, tenant: "Tenant", sender: Sender) -> None:
+    def __init__(self, tenant: "Tenant", sender: Sender, key: SigningKey) -> None:
         self._tenant = tenant
         self._sender = sender
+        self._key = key
         self._task: asyncio.Task[None] | None = None
         self._posts: set[asyncio.Task[None]] = set()
 
@@ -80,7 +83,7 @@ class Courier:
                 self._posts.add(asyncio.create_task(self._post(endpoint, items)))
 
     async def _post(self, endpoint: Endpoint, items: list[Item]) -> None:
-        content = orjson.dumps({"value": [item.body for item in items]})
+        content = orjson.dumps(collection(self._key, self._tenant, items))
         timeout_ms = self._tenant.limits.notification_timeout_ms
         try:
             result = await self._sender.post(endpoint.url, content, "application/json; charset=utf-8", timeout_ms)

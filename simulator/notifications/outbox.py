@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simulator.errors import duplicate_subscription, subscription_not_found, too_many_subscriptions
 from simulator.exchange.user import User
-from simulator.exchange.watch import Written
+from simulator.exchange.watch import DELETED, Written
 from simulator.notifications.deliveries import Deliveries, Fate, Told
 from simulator.notifications.endpoint import Endpoint, Item
 from simulator.notifications.permission import may_read
@@ -191,6 +191,10 @@ class Outbox:
                 "id": event_id,
             },
         }
+        if subscription.resource_data is not None and written.change_type != DELETED:
+            event = subscription.mailbox_of.mailbox.event(written.event_id)
+            immutable_ids = subscription.immutable_ids
+            body["encryptedContent"] = subscription.resource_data.sealed(event, immutable_ids=immutable_ids)
         now = self._tenant.now()
         told = Told(subscription.id, written.change_type, event_id)
         item = Item(subscription, NOTIFICATION, body, told, now)

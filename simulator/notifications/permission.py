@@ -7,7 +7,7 @@ from simulator.notifications.subscription import Subscription
 if TYPE_CHECKING:
     from simulator.tenant import Tenant
 
-_READ = frozenset({"Calendars.Read", "Calendars.ReadWrite"})
+READ = frozenset({"Calendars.Read", "Calendars.ReadWrite"})
 
 
 def may_read(tenant: "Tenant", subscription: Subscription) -> bool:
@@ -16,6 +16,6 @@ def may_read(tenant: "Tenant", subscription: Subscription) -> bool:
     if principal is None or principal.disabled:
         return False
     if subscription.subscriber is not None:
-        return not principal.granted_scopes(subscription.subscriber.id).isdisjoint(_READ)
+        return not principal.granted_scopes(subscription.subscriber.id).isdisjoint(READ)
     reach, names = principal.reach(tenant.now()), subscription.mailbox_of.names
-    return reach.grants(names) or (not _READ.isdisjoint(principal.roles) and not reach.blocks(names))
+    return reach.grants(names) or (not READ.isdisjoint(principal.roles) and not reach.blocks(names))

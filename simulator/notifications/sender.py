@@ -39,7 +39,11 @@ class Sender:
         self._authorities: list[Path] = []
 
     def trust(self, ca_file: Path) -> None:
-        """Accepts certificates of this authority, in PEM, from the first POST on."""
+        """Accepts certificates of this authority, in PEM, from the first POST on.
+
+        Raises OSError if the file cannot be read or holds no certificate.
+        """
+        ssl.create_default_context(cafile=str(ca_file))
         self._authorities.append(ca_file)
 
     def _open(self) -> aiohttp.ClientSession:

@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
+DELAY_MAX_S = 366 * 86_400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switches:
@@ -32,4 +34,6 @@ class Switches:
         for name in ("delay_s", "reorder_max_s"):
             if not getattr(self, name) >= 0:
                 return f"{name} cannot be negative."
+            if getattr(self, name) > DELAY_MAX_S:
+                return f"{name} must be at most {DELAY_MAX_S}."
         return None

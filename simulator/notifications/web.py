@@ -6,7 +6,7 @@ from itertools import islice
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from simulator.control.requests import ADMIN_PREFIX, Unknown, read_object, tenant_of, wanted
+from simulator.control.requests import ADMIN_PREFIX, Unknown, at_least, read_object, seconds, tenant_of, wanted
 from simulator.notifications.deliveries import Delivery, Fate
 from simulator.notifications.messages import DeliveryPage, LifecycleEvent, SubscriptionInfo
 from simulator.notifications.outbox import SUBSCRIPTION_REMOVED
@@ -19,6 +19,7 @@ from simulator.world import World
 PAGE_MAX_ENTRIES = 1_000
 WAIT_MAX_S = 60.0
 
+_KINDS = {kind: kind for kind in ("validation", "notification", "lifecycle")}
 _SWITCHES = TypeAdapter(Switches)
 _LIFECYCLE = TypeAdapter(LifecycleEvent)
 
@@ -89,11 +90,11 @@ class NotificationsHandler:
     async def deliveries(self, request: web.Request) -> web.Response:
         """The ledger above a number, oldest first; waits up to `wait_s` for the first entry there is to show."""
         tenant = tenant_of(self._world, request)
-        after = wanted(request, "after", int) or 0
-        limit = min(wanted(request, "limit", int) or PAGE_MAX_ENTRIES, PAGE_MAX_ENTRIES)
-        kind, fate = request.query.get("kind"), wanted(request, "fate", Fate)
+        after = wanted(request, "after", at_least(0)) or 0
+        limit = min(wanted(request, "limit", at_least(1)) or PAGE_MAX_ENTRIES, PAGE_MAX_ENTRIES)
+        kind, fate = wanted(request, "kind", _KINDS.__getitem__), wanted(request, "fate", Fate)
         subscription = request.query.get("subscription")
-        ends_at_s = time.monotonic() + min(wanted(request, "wait_s", float) or 0.0, WAIT_MAX_S)
+        ends_at_s = time.monotonic() + min(wanted(request, "wait_s", seconds) or 0.0, WAIT_MAX_S)
 
         def passes(entry: Delivery) -> bool:
             return (

@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from simulator.control.requests import OUTLOOK_PREFIX, Unknown, read_object, tenant_of, user_of, wanted
+from simulator.exchange.meetings import Meetings
 from simulator.exchange.times import find_zone
 from simulator.exchange.user import User
 from simulator.exchange.watch import Written
@@ -128,7 +129,7 @@ class OutlookHandler:
         """The user makes an event in the default calendar."""
         tenant, user = self._acting(request)
         changes = changes_of(_EDIT.validate_python(await read_object(request)), None, user.time_zone)
-        created = user.mailbox.create(user.mailbox.default_calendar, changes, b"", tenant.limits, tenant.now())
+        created = Meetings(tenant, user.mailbox).create(user.mailbox.default_calendar, changes)
         return self._data(show_event(created.event, find_zone(user.time_zone)), 201)
 
     async def change(self, request: web.Request) -> web.Response:
@@ -137,13 +138,13 @@ class OutlookHandler:
         edit = _EDIT.validate_python(await read_object(request))
         event = user.mailbox.event(request.match_info["event"])
         user.mailbox.check_etag(event, edit.etag)
-        user.mailbox.change(event, changes_of(edit, event, user.time_zone), tenant.limits, tenant.now())
+        Meetings(tenant, user.mailbox).change(event, changes_of(edit, event, user.time_zone))
         return self._data(show_event(event, find_zone(user.time_zone)))
 
     async def remove(self, request: web.Request) -> web.Response:
         """The user deletes an event."""
         tenant, user = self._acting(request)
-        user.mailbox.remove(user.mailbox.event(request.match_info["event"]), tenant.limits, tenant.now())
+        Meetings(tenant, user.mailbox).remove(user.mailbox.event(request.match_info["event"]))
         return web.Response(status=204)
 
     def _acting(self, request: web.Request) -> tuple[Tenant, User]:

@@ -11,6 +11,8 @@ from tests.integration.test_commands import calbus
 from tests.support.waiting import until
 from tests.support.world import SOURCE, World, kill
 
+SLOW_MS = 12_000
+
 
 async def test_every_event_ends_in_one_outcome(running: World) -> None:
     async with running.tenant("ann", "bob") as tenant:
@@ -48,6 +50,23 @@ async def test_no_mailbox_delays_another(running: World) -> None:
         assert await tenant.calendar("slow") == []
         await running.admin.remove_fault(rule)
         assert (await tenant.stats()).violations == {}
+
+
+async def test_no_mailbox_delays_another__slow(running: World) -> None:
+    users = [f"u{number}" for number in range(8)]
+    async with running.tenant("slow", *users) as tenant:
+        await running.admin.add_fault(
+            Fault(tenant=tenant.directory, user=tenant.mailbox("slow"), delay_ms=SLOW_MS, times=50)
+        )
+        waiting = [tenant.action(f"s{number}", "slow") for number in range(20)]
+        quick = {user: tenant.action(f"q {user}", user) for user in users}
+        # Assigned by the owner of the slow mailbox, who has to be asked about.
+        checked = tenant.action("checked", "u0", owner="slow")
+        await tenant.publish(*waiting, checked, *quick.values())
+        async with asyncio.timeout(SLOW_MS / 1_000 / 2):
+            await asyncio.gather(*(tenant.outcome(action, user) for user, action in quick.items()))
+        assert tenant.ended("checked", "u0") == []
+        assert await tenant.calendar("slow") == []
 
 
 async def test_anything_may_be_killed(world: World) -> None:

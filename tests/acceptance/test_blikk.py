@@ -21,13 +21,13 @@ async def test_one_application_reaches_every_mailbox(running: World) -> None:
 
 
 async def test_one_application_reaches_every_mailbox__with_a_certificate(world: World, tmp_path) -> None:
-    pem, certificate = self_signed("calbus")
+    certified = self_signed()
     file = tmp_path / "application.pem"
-    file.write_text(pem)
+    file.write_text(certified.pem)
     async with (
         world.ingest(),
         world.writer(client_certificate_file=file, client_secret=""),
-        world.tenant("ann", certificates=(certificate,)) as firm,
+        world.tenant("ann", certificates=(certified.public_pem,)) as firm,
     ):
         action = firm.action("build", "ann")
         await firm.publish(action)

@@ -1,5 +1,6 @@
 """Assigning needs edit access: who may put an entry into whose calendar, and how a refusal comes and goes."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -297,6 +298,25 @@ async def test_an_owner_whose_mailbox_is_throttled_holds_nobody_up(running: Worl
         assert tenant.ended("held", "ann") == []
 
 
+async def test_an_owner_whose_mailbox_is_slow_holds_nobody_up(running: World) -> None:
+    users = [f"u{number}" for number in range(8)]
+    async with running.tenant("ann", "olga", *users) as tenant:
+        await share(tenant, "write")
+        slow = Fault(
+            tenant=tenant.directory, user=tenant.mailbox("olga"), operation="get_calendar", delay_ms=12_000, times=1
+        )
+        await running.admin.add_fault(slow)
+        held = tenant.action("held", "ann", owner="olga")
+        others = {user: tenant.action(f"of {user}", user) for user in users}
+        await tenant.publish(held, *others.values())
+        async with asyncio.timeout(6):
+            await asyncio.gather(*(tenant.outcome(action, user) for user, action in others.items()))
+        assert tenant.ended("held", "ann") == []
+        # What had to wait is written all the same, and was asked about once.
+        assert await says(tenant, held) == ACCEPTED
+        assert (await looks(tenant))["get_calendar"] == 1
+
+
 async def test_groups_that_may_not_be_read_are_unknown(world: World) -> None:
     async with world.ingest(), world.writer(**SOON, graph_token_doubt_s=0.2), world.tenant("ann", "olga") as tenant:
         await world.admin.put_group(
@@ -445,3 +465,23 @@ async def test_a_named_calendar_has_a_sharing_of_its_own(running: World) -> None
         )
         await tenant.publish(AccessRecheckRequested(tenant=tenant.id, assignee="ann"))
         await is_lifted(tenant, event)
+
+
+async def test_a_recheck_on_request_is_not_lost_on_a_check_under_way(world: World) -> None:
+    seldom = {"writer_refusal_recheck_s": 600.0, "writer_access_refusal_ttl_s": 600.0}
+    async with world.ingest(), world.writer(**seldom), world.tenant("ann", "olga") as tenant:
+        # Graph reads the sharing, and takes its time to say so.
+        late = Fault(tenant=tenant.directory, operation="list_permissions", delay_ms=3_000, after_apply=True, times=1)
+        await world.admin.add_fault(late)
+        event = tenant.action("a1", "ann", owner="olga")
+        await tenant.publish(event)
+
+        async def asked() -> bool:
+            return (await looks(tenant))["list_permissions"] == 1
+
+        await until(asked, "the sharing to be read")
+        await share(tenant, "write")
+        await tenant.publish(AccessRecheckRequested(tenant=tenant.id))
+        outcome = await is_lifted(tenant, event)
+        assert outcome.revision == 1
+        assert tenant.ended("a1", "ann")[-1] == (1, *ACCEPTED)

@@ -4,10 +4,14 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
+from calbus.store import accounts
+from calbus.store.accounts import Account
 from schemas.reasons import NextActor, Reason, explain
 from schemas.results import AccountState, AccountStatus, Ending
+from schemas.switches import AccountUnlinked, Leftovers
 from simulator.client import App, Fault, MailboxKind, Secret
 from tests.support.waiting import until
 from tests.support.world import CLIENT_ID, CLIENT_SECRET, ROLES, Tenant, World, kill
@@ -50,7 +54,8 @@ async def at_rest(world: World, tenant: Tenant, count: int) -> None:
 async def calls(tenant: Tenant, user: str | None = None) -> int:
     """How many requests addressed the tenant's users, or one of them."""
     address = tenant.mailbox(user) if user is not None else None
-    return len((await tenant.world.admin.ledger(tenant.directory, user=address)).value)
+    ledger = await tenant.world.admin.ledger(tenant.directory, user=address)
+    return len([entry for entry in ledger.value if entry.operation != "token"])
 
 
 @pytest.mark.parametrize(
@@ -336,3 +341,99 @@ async def test_what_rests_for_no_trouble_is_woken(world: World) -> None:
         async with world.writer(**SELDOM):
             ended = await asyncio.gather(*(tenant.outcome(action, "ann") for action in actions))
         assert {outcome.ending for outcome in ended} == {Ending.APPLIED}
+
+
+async def test_a_trouble_of_which_only_refused_entries_rest_ends(world: World) -> None:
+    async with world.ingest(), world.writer(), world.tenant("ann", "olga") as tenant:
+        refused = [tenant.action(f"a{number}", "ann", owner="olga") for number in range(10)]
+        await tenant.publish(*refused)
+        ended = await asyncio.gather(*(tenant.outcome(action, "ann") for action in refused))
+        assert {outcome.ending for outcome in ended} == {Ending.REFUSED}
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        await tenant.status("ann", "mailbox_not_in_cloud")
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"))
+        await tenant.status("ann", "working")
+        assert await tenant.calendar("ann") == []
+
+
+async def test_healthy_entries_are_probed_with_before_refused_ones(world: World) -> None:
+    async with world.ingest(), world.tenant("ann", "olga") as tenant:
+        async with world.writer(**SELDOM):
+            refused = [tenant.action(f"a{number}", "ann", owner="olga") for number in range(10)]
+            await tenant.publish(*refused)
+            await asyncio.gather(*(tenant.outcome(action, "ann") for action in refused))
+            await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+            await tenant.publish(tenant.action("mine", "ann"))
+            await at_rest(world, tenant, 11)
+        connection = await asyncpg.connect(world.dsn)
+        try:
+            for _ in range(20):
+                async with connection.transaction():
+                    [probe] = await accounts.due_probes(connection, datetime.now(UTC) + timedelta(hours=1), 10)
+                assert probe.entry_id == tenant.entry_id("mine", "ann")
+        finally:
+            await connection.close()
+
+
+async def test_rows_of_accounts_are_locked_before_entries_when_a_tenants_trouble_ends(world: World) -> None:
+    tenant, ann = Account("contoso", ""), Account("contoso", "ann")
+    opening, other = await asyncpg.connect(world.dsn), await asyncpg.connect(world.dsn)
+    try:
+        await opening.execute(
+            "INSERT INTO account_status (tenant, assignee, reason, probe_at)"
+            " VALUES ($1, '', 'consent_missing', now()), ($1, 'ann', 'mailbox_unknown', now() + interval '1 h')",
+            tenant.tenant,
+        )
+        async with opening.transaction():
+            assert set(await accounts.lock(opening, [tenant])) == {tenant, ann}
+            # Nobody can hold the account's row, and wait for an entry, while its tenant's trouble is being ended.
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await other.execute("SELECT FROM account_status WHERE assignee = 'ann' FOR UPDATE NOWAIT")
+            await accounts.probe_now(opening, [ann])
+        [row] = await other.fetch("SELECT probe_at <= now() AS due FROM account_status WHERE assignee = 'ann'")
+        assert row["due"]
+    finally:
+        await opening.close()
+        await other.close()
+
+
+async def test_a_trouble_that_nothing_waits_for_any_more_ends_by_itself(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        await tenant.publish(tenant.action("a1", "ann"))
+        await tenant.status("ann", "mailbox_not_in_cloud")
+        gone = tenant.deleted("a1")
+        await tenant.publish(gone)
+        await tenant.outcome(gone, "ann")
+        assert told(tenant, "ann") == ["mailbox_not_in_cloud"]
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"))
+        await tenant.status("ann", "working")
+        assert (await tenant.stats()).violations == {}
+
+
+async def test_the_trouble_of_an_account_that_is_unlinked_ends_with_it(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        await tenant.publish(tenant.action("a1", "ann"))
+        await tenant.status("ann", "mailbox_not_in_cloud")
+        revision = tenant.revision("account ann")
+        await tenant.publish(AccountUnlinked(tenant=tenant.id, user="ann", revision=revision, entries=Leftovers.KEEP))
+        assert (await tenant.status("ann", "account_unlinked")).state is AccountState.WORKING
+        # Linked again, the account's first success is told as ever.
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"))
+        await tenant.publish(tenant.account("ann"))
+        await tenant.publish(tenant.action("a2", "ann"))
+        await tenant.status("ann", "working")
+        assert told(tenant, "ann") == ["mailbox_not_in_cloud", "account_unlinked", "working"]
+
+
+async def test_a_tenants_trouble_that_nothing_waits_for_any_more_ends_by_itself(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.put_tenant(tenant.directory, apps=[App("another", secret="x")], domain=tenant.domain)
+        await tenant.publish(tenant.action("a1", "ann"))
+        await tenant.status(None, "app_not_in_directory")
+        gone = tenant.deleted("a1")
+        await tenant.publish(gone)
+        await tenant.outcome(gone, "ann")
+        await running.admin.put_tenant(tenant.directory, apps=[GOOD], domain=tenant.domain)
+        await tenant.status(None, "working")

@@ -86,7 +86,7 @@ async def test_a_calendar_made_anew_under_its_name_is_found_again(running: World
         action = tenant.action("a1", "ann")
         await tenant.publish(action)
         await tenant.outcome(action, "ann")
-        await as_the_user(tenant, "ann", "DELETE", f"calendars/{first}")
+        await as_the_user(tenant, "ann", "DELETE", f"calendars/{quote(first, safe='')}")
         second = await make_calendar(tenant, "ann", "Planned work")
         later = tenant.action("a2", "ann")
         await tenant.publish(later)
@@ -101,7 +101,7 @@ async def test_what_goes_with_its_calendar_is_believed_to_be_gone(running: World
         action = tenant.action("a1", "ann")
         await tenant.publish(action)
         await tenant.outcome(action, "ann")
-        await as_the_user(tenant, "ann", "DELETE", f"calendars/{planned}")
+        await as_the_user(tenant, "ann", "DELETE", f"calendars/{quote(planned, safe='')}")
         gone = tenant.deleted("a1")
         await tenant.publish(gone)
         assert (await tenant.outcome(gone, "ann")).ending is Ending.WITHDRAWN

@@ -353,3 +353,28 @@ async def test_one_tenants_bulk_does_not_delay_another(world: World) -> None:
         await other.outcome(action, "ann")
         assert time.monotonic() - started < 10
         assert len(world.outcomes[bulk.id]) < 3_000
+
+
+async def test_what_cannot_leave_a_closed_mailbox_is_left_and_told(world: World) -> None:
+    async with world.ingest(), world.writer(), world.tenant("ann", "ann-new") as tenant:
+        action = tenant.action("a1", "ann")
+        await tenant.publish(action)
+        await tenant.outcome(action, "ann")
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.BLOCKED_BY_POLICY)
+        await tenant.publish(tenant.account("ann", mailbox=tenant.mailbox("ann-new")))
+
+        async def moved() -> bool:
+            return await tenant.subjects("ann-new") == ["○ Do a1"]
+
+        await until(moved, "the entry in the new mailbox")
+
+        async def told() -> str:
+            return (await tenant.outcome(action, "ann")).notice
+
+        assert "left there" in (await until(told, "the notice") or "")
+        assert len(tenant.ended("a1", "ann")) == 2
+        # Told once: the next revision has nothing to do with it.
+        changed = tenant.action("a1", "ann", description="Changed")
+        await tenant.publish(changed)
+        assert (await tenant.outcome(changed, "ann")).notice == ""
+        assert await tenant.subjects("ann-new") == ["○ Do a1"]

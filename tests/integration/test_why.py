@@ -1,5 +1,6 @@
 """`calbus why` and `GET /why/…` as support staff use them."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -7,9 +8,15 @@ import orjson
 
 from schemas.events import Topic
 from schemas.reasons import Reason
+from simulator.client import Fault, MailboxKind
 from tests.integration.test_commands import calbus
 from tests.support.waiting import until
 from tests.support.world import SOURCE, Tenant, World
+
+# Longer than a test.
+WAITS_S = 300
+# PostgreSQL's `infinity`, as Python has it.
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 async def why(tenant: Tenant, item: str, *options: str) -> tuple[int, str]:
@@ -44,6 +51,82 @@ async def test_what_stands_in_the_calendar_and_what_does_not(running: World) -> 
         assert "Link the user's mailbox." in out
 
 
+async def test_who_is_throttled_is_told_when_it_is_tried_again(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        await running.admin.add_fault(
+            Fault(
+                tenant=tenant.directory,
+                operation="create",
+                status=429,
+                code="ApplicationThrottled",
+                retry_after_s=WAITS_S,
+            )
+        )
+        await tenant.publish(tenant.action("a1", "ann"))
+
+        async def throttled() -> Any:
+            return await running.fetch(
+                "SELECT true FROM entry WHERE tenant = $1 AND owed AND due_at > now() + interval '3 minutes'",
+                tenant.id,
+            )
+
+        await until(throttled, "the entry to wait")
+        entry = await story(tenant, "a1", "ann")
+        assert (entry["verdict"], entry["reason"]) == ("absent", Reason.THROTTLED)
+        until_s = (datetime.fromisoformat(entry["next_try_at"]) - datetime.now(UTC)).total_seconds()
+        assert 0 < until_s <= WAITS_S + 60
+
+
+async def test_a_trouble_is_told_of_what_rests_for_it_and_of_nothing_else(running: World) -> None:
+    async with running.tenant("ann") as tenant:
+        stands = tenant.action("stands", "ann")
+        await tenant.publish(stands)
+        await tenant.outcome(stands, "ann")
+        await running.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        await tenant.publish(tenant.action("rests", "ann"))
+        await tenant.status("ann", Reason.MAILBOX_NOT_IN_CLOUD)
+
+        async def rests() -> Any:
+            return await running.fetch(
+                "SELECT true FROM entry WHERE tenant = $1 AND id = 'rests' AND due_at = 'infinity'", tenant.id
+            )
+
+        await until(rests, "the entry to rest")
+        resting = await story(tenant, "rests", "ann")
+        assert (resting["verdict"], resting["reason"]) == ("absent", Reason.MAILBOX_NOT_IN_CLOUD)
+        [trouble] = [line for line in resting["lines"] if line["about"] == "mailbox"]
+        assert trouble["sign"] == "stops"
+        assert datetime.fromisoformat(resting["next_try_at"]).year < NEVER.year
+        code, out = await why(tenant, f"{tenant.id}/{SOURCE}/action/rests")
+        assert code == 0
+        assert str(NEVER.year) not in out
+        standing = await story(tenant, "stands", "ann")
+        assert (standing["verdict"], standing["reason"]) == ("shown", Reason.WRITTEN)
+        assert [line for line in standing["lines"] if line["about"] == "mailbox"] == []
+
+
+async def test_a_removal_that_waits_is_told(world: World) -> None:
+    services = {"ingest_removals_min_entries": 0, "ingest_removals_max_percent": 1.0}
+    async with world.ingest(**services), world.writer(), world.tenant("ann") as tenant:
+        actions = [tenant.action(f"a{number}", "ann") for number in range(3)]
+        await tenant.publish(*actions)
+        for action in actions:
+            await tenant.outcome(action, "ann")
+        await tenant.publish(*[tenant.deleted(action.id) for action in actions])
+
+        async def parked() -> bool:
+            rows = await world.fetch(
+                "SELECT true FROM entry WHERE tenant = $1 AND parked_at IS NOT NULL AND judged_by IS NULL", tenant.id
+            )
+            return len(rows) == len(actions)
+
+        await until(parked, "the removals to be parked")
+        entry = await story(tenant, "a0", "ann")
+        assert (entry["verdict"], entry["reason"]) == ("outdated", Reason.REMOVAL_PARKED)
+        assert entry["next_try_at"] is None
+        assert "confirm-removals" in entry["remedy"]
+
+
 async def test_a_message_that_was_not_understood_is_told(running: World) -> None:
     async with running.tenant("ann") as tenant:
         action = tenant.action("a1", "ann")
@@ -66,7 +149,7 @@ async def test_a_message_that_was_not_understood_is_told(running: World) -> None
             return len(await running.fetch("SELECT 1 FROM unread WHERE tenant = $1", tenant.id)) == 2
 
         await until(known, "the dead letters to be known")
-        code, out = await why(tenant, "a1")
+        code, out = await why(tenant, f"{tenant.id}/{SOURCE}/action/a1")
         assert code == 0
         assert "invalid_data" in out
         assert "title" in out

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+import trustme
 from yarl import URL
 
 from simulator.client import App, SimulatorAdmin
@@ -134,8 +135,18 @@ def an_event(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-async def addresses() -> AsyncIterator[Addresses]:
-    async with serve(Settings()) as addresses:
+def endpoint_authority() -> trustme.CA:
+    """A certificate authority that the simulator trusts, beside its own."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+async def addresses(
+    endpoint_authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Addresses]:
+    trusted = tmp_path_factory.mktemp("authority") / "ca.pem"
+    endpoint_authority.cert_pem.write_to_path(trusted)
+    async with serve(Settings(trusted_ca_files=(trusted,))) as addresses:
         yield addresses
 
 

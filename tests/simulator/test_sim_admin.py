@@ -75,7 +75,9 @@ async def test_the_ledger_can_be_followed_and_filtered(lab, make_event):
     assert len((await lab.admin.ledger(lab.tenant_id, limit=2)).value) == 2
     everyone = (await lab.admin.ledger(after=last)).value
     assert [entry.seq for entry in everyone] == sorted(entry.seq for entry in everyone)
-    assert (await lab.admin.ledger("unknown")).value == []
+    with pytest.raises(AdminRefused) as refused:
+        await lab.admin.ledger("unknown")
+    assert refused.value.status == 404
 
 
 async def test_stats_count_what_happened(lab):
@@ -131,10 +133,84 @@ async def test_a_reset_of_one_tenant_leaves_the_others(lab):
         ("POST", "/faults", {"status": "bad"}, 400),
         ("GET", "/ledger?after=soon", None, 400),
         ("GET", "/ledger?mutation=perhaps", None, 400),
+        ("GET", "/ledger?limit=-1", None, 400),
+        ("GET", "/ledger?limit=0", None, 400),
+        ("GET", "/ledger?after=-1", None, 400),
+        ("GET", "/ledger?operation=creat", None, 400),
+        ("GET", "/ledger?tenants={tenant}", None, 400),
+        ("GET", "/ledger?limit=1&limit=2", None, 400),
+        ("GET", "/ledger?tenant=unknown", None, 404),
+        ("GET", "/faults?tenant=unknown", None, 404),
+        ("GET", "/health?verbose=1", None, 400),
+        ("POST", "/faults?tenant={tenant}", {"status": 500}, 400),
+        ("GET", "/tenants/{tenant}/deliveries?limit=0", None, 400),
+        ("GET", "/tenants/{tenant}/deliveries?kind=parcel", None, 400),
+        ("GET", "/tenants/{tenant}/deliveries?wait_s=-1", None, 400),
+        ("GET", "/tenants/{tenant}/deliveries?wait_s=nan", None, 400),
+        ("GET", "/nothing", None, 404),
+        ("GET", "", None, 404),
+        ("DELETE", "/health", None, 405),
+        ("POST", "/tenants/{tenant}/stats", {}, 405),
+        ("PUT", "/tenants/{tenant}", {"apps": [{"client_id": "a", "roles": ["Calendars.Write"]}]}, 400),
+        ("PUT", "/tenants/{tenant}", {"apps": [{"client_id": "a", "requested_roles": ["Nothing"]}]}, 400),
+        ("PUT", "/tenants/{tenant}", {"apps": [{"client_id": "a", "scopes": ["Calendars.Write"]}]}, 400),
+        ("PUT", "/tenants/{tenant}", {"apps": [{"client_id": "a", "requested_scopes": ["Nothing"]}]}, 400),
+        ("PATCH", "/tenants/{tenant}/apps/{app}", {"roles": ["Calendars.Write"], "disabled": True}, 400),
+        ("PATCH", "/tenants/{tenant}/apps/{app}", {"user_scopes": {"nobody": []}, "disabled": True}, 400),
+        ("POST", "/tenants/{tenant}/clock", {"advance_s": 1e9 + 1}, 400),
+        ("PUT", "/tenants/{tenant}/limits", {"latency_ms": 1e300}, 400),
+        ("PUT", "/tenants/{tenant}/limits", {"window_s": 1e300}, 400),
+        ("PUT", "/tenants/{tenant}/limits", {"window_max_requests": 10**18}, 400),
+        ("PUT", "/tenants/{tenant}/limits", {"upload_max_bytes": 10**18}, 400),
+        ("PUT", "/tenants/{tenant}/notification-switches", {"delay_s": 1e300}, 400),
     ],
 )
 async def test_bad_input_is_answered_with_a_sentence(lab, method, path, body, status):
-    url = f"{lab.addresses.http_url}/_sim" + path.format(tenant=lab.tenant_id, user=lab.user)
+    url = f"{lab.addresses.http_url}/_sim" + path.format(tenant=lab.tenant_id, user=lab.user, app=lab.client_id)
     async with lab.http.request(method, url, json=body) as response:
         assert response.status == status
         assert (await response.json())["error"].endswith(".")
+        assert ("Allow" in response.headers) == (status == 405)
+    assert not (await lab.admin.app(lab.tenant_id, lab.client_id)).disabled
+
+
+async def test_the_clock_ends_in_a_hundred_years(lab):
+    for _ in range(3):
+        await lab.admin.advance_clock(lab.tenant_id, 1e9)
+    with pytest.raises(AdminRefused, match="at most"):
+        await lab.admin.advance_clock(lab.tenant_id, 1e9)
+    assert (await lab.graph("GET", lab.events_path)).status == 401
+    lab.token = await lab.sign_in()
+    assert (await lab.graph("GET", lab.events_path)).status == 200
+
+
+async def test_permissions_are_granted_under_their_proper_names(lab):
+    await lab.admin.change_app(lab.tenant_id, lab.client_id, roles=("calendars.READ",), scopes=("user.read", "OpenID"))
+    app = await lab.admin.app(lab.tenant_id, lab.client_id)
+    assert (app.roles, app.scopes) == (["Calendars.Read"], ["User.Read", "openid"])
+    lab.token = await lab.sign_in()
+    assert (await lab.graph("GET", lab.events_path)).status == 200
+
+
+async def test_what_was_refused_before_it_was_an_operation_is_in_the_ledger_too(lab):
+    start = (await lab.admin.ledger()).value
+    after = start[-1].seq if start else 0
+    assert (await lab.graph("GET", lab.events_path, token="nonsense")).status == 401
+    assert (await lab.graph("GET", "/planets")).status == 400
+    assert (await lab.graph("PUT", lab.events_path, {})).status == 405
+    assert (await lab.graph("POST", "/$batch", {"requests": []})).status == 400
+    assert (await lab.token_reply(client_secret="wrong")).status == 401
+    await lab.admin.advance_clock(lab.tenant_id, 7200)
+    assert (await lab.graph("GET", lab.events_path)).status == 401
+    found = [(entry.operation, entry.status, entry.code) for entry in (await lab.admin.ledger(lab.tenant_id)).value]
+    assert found == [
+        ("no_route", 400, "BadRequest"),
+        ("no_route", 405, "Request_BadRequest"),
+        ("batch", 400, "BadRequest"),
+        ("token", 401, "AADSTS7000215"),
+        ("unauthenticated", 401, "InvalidAuthenticationToken"),
+    ]
+    # Of a token that is none no tenant can be told.
+    strangers = [entry for entry in (await lab.admin.ledger(after=after)).value if entry.tenant == ""]
+    assert [(entry.operation, entry.status) for entry in strangers] == [("unauthenticated", 401)]
+    assert (await lab.admin.stats(lab.tenant_id)).requests == 0

@@ -1,5 +1,7 @@
 """$batch: the envelope, the order of items, four at a time, answers per item."""
 
+import asyncio
+
 import pytest
 
 
@@ -48,6 +50,8 @@ async def test_malformed_envelopes_are_refused_whole(lab):
         {"requests": [{**one, "id": 1}]}, {"requests": [{"id": "1", "method": "GET"}]},
         {"requests": [{**one, "method": "FETCH"}]}, {"requests": [{**one, "url": "https://elsewhere.example/x"}]},
         {"requests": [{**one, "url": "/$batch", "method": "POST"}]},
+        {"requests": [{**one, "url": "/%24batch", "method": "POST"}]},
+        {"requests": [{**one, "url": "%24BATCH/?x=1", "method": "POST"}]},
         {"requests": [{**lab.creating("1"), "headers": {}}]}, {"requests": [{**one, "headers": {"Prefer": 1}}]},
         {"requests": [{**one, "dependsOn": ["7"]}]}, {"requests": [{**one, "dependsOn": ["1"]}]},
         {"requests": [one, reading(lab, "2", dependsOn=["1"]), reading(lab, "3", dependsOn=["1", "2"])]},
@@ -58,7 +62,8 @@ async def test_malformed_envelopes_are_refused_whole(lab):
         reply = await lab.graph("POST", "/$batch", document)
         assert reply.status == 400, document
         assert reply.body["error"]["message"]
-    assert (await lab.admin.ledger(lab.tenant_id)).value == []
+    entries = (await lab.admin.ledger(lab.tenant_id)).value
+    assert [(entry.operation, entry.status) for entry in entries] == [("batch", 400)] * len(wrong)
 
 
 async def test_a_serial_batch_stops_at_a_failure(lab):
@@ -97,6 +102,24 @@ async def test_a_serial_batch_runs_one_item_at_a_time(lab):
     assert (await lab.admin.stats(lab.tenant_id)).max_in_flight == {lab.user: 1}
 
 
+async def test_two_parallel_batches_to_one_mailbox_are_too_many_at_once(lab):
+    await lab.admin.set_limits(lab.tenant_id, latency_ms=300)
+    batches = await asyncio.gather(*(lab.batch(*(lab.creating(str(n)) for n in range(4))) for _ in range(2)))
+    refused = [answer for answers in batches for answer in answers.values() if answer["status"] == 429]
+    assert len(refused) == 4
+    assert {answer["body"]["error"]["code"] for answer in refused} == {"ApplicationThrottled"}
+    assert (await lab.admin.stats(lab.tenant_id)).violations["over_concurrency"] == 4
+
+
+async def test_four_serial_batches_to_one_mailbox_are_not(lab):
+    await lab.admin.set_limits(lab.tenant_id, latency_ms=20)
+    chain = [lab.creating(str(n), dependsOn=[str(n - 1)] if n else []) for n in range(4)]
+    batches = await asyncio.gather(*(lab.batch(*chain) for _ in range(4)))
+    assert {answer["status"] for answers in batches for answer in answers.values()} == {201}
+    stats = await lab.admin.stats(lab.tenant_id)
+    assert (stats.violations, stats.max_in_flight[lab.user] <= 4) == ({}, True)
+
+
 async def test_items_are_throttled_one_by_one_with_their_own_retry_after(lab):
     await lab.admin.set_limits(lab.tenant_id, window_max_requests=3)
     answers = await lab.batch(*(lab.creating(str(n)) for n in range(5)))
@@ -115,3 +138,14 @@ async def test_a_batch_needs_a_token(lab):
 @pytest.mark.parametrize("path", ["/$batch", "/%24batch", "/$BATCH"])
 async def test_the_address_can_be_written_in_several_ways(lab, path):
     assert (await lab.graph("POST", path, {"requests": [reading(lab, "1")]})).status == 200
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/jsonx", ""])
+async def test_an_item_says_that_its_body_is_json_as_a_call_of_its_own_does(lab, make_event, content_type):
+    headers = {"Content-Type": content_type}
+    alone = await lab.graph("POST", lab.events_path, make_event(), headers=headers)
+    item = (await lab.batch(lab.creating("1", headers=headers)))["1"]
+    assert (item["status"], item["body"]["error"]["code"]) == (alone.status, alone.code) == (400, "BadRequest")
+    assert item["body"]["error"]["message"] == alone.message
+    accepted = {"Content-Type": "Application/JSON; charset=utf-8"}
+    assert (await lab.batch(lab.creating("1", headers=accepted)))["1"]["status"] == 201

@@ -5,6 +5,10 @@ import urllib.parse
 
 import pytest
 
+from simulator.exchange.event_input import read_changes
+from simulator.exchange.mailbox import Mailbox
+from simulator.limits import Limits
+
 PROPERTY = "String {66f5a359-4659-4830-9070-00040ec6ac6e} Name SourceId"
 
 
@@ -206,6 +210,11 @@ async def test_an_event_has_at_most_500_attendees(lab, make_event):
     people = [{"emailAddress": {"address": f"p{number}@contoso.example"}} for number in range(501)]
     reply = await lab.graph("POST", lab.events_path, make_event(attendees=people))
     assert (reply.status, reply.code) == (400, "ErrorInvalidRequest")
+    made = await lab.create(make_event(attendees=people[:500]))
+    reply = await lab.graph("PATCH", lab.event_path(made["id"]), {"attendees": people})
+    assert (reply.status, reply.code) == (400, "ErrorInvalidRequest")
+    # What was refused told nobody.
+    assert (await lab.admin.stats(lab.tenant_id)).invitations == 500
 
 
 async def test_an_online_meeting_stays_one(lab, make_event):
@@ -213,6 +222,26 @@ async def test_an_online_meeting_stays_one(lab, make_event):
     assert created["onlineMeetingProvider"] == "teamsForBusiness"
     reply = await lab.graph("PATCH", lab.event_path(created["id"]), {"isOnlineMeeting": False})
     assert reply.body["isOnlineMeeting"] is True
+
+
+def test_a_calendar_without_teams_ignores_the_wish_for_an_online_meeting(make_event):
+    mailbox = Mailbox.open("guid", "Dana", "dana@contoso.example")
+    mailbox.default_calendar.online_meetings = False
+    changes = read_changes(make_event(isOnlineMeeting=True))
+    event = mailbox.create(mailbox.default_calendar, changes, b"", Limits(), now=0.0).event
+    assert (event.wire["isOnlineMeeting"], event.wire["onlineMeetingProvider"]) == (False, "unknown")
+
+
+async def test_every_root_reaches_the_same_event(lab):
+    made = await lab.create()
+    calendar = (await lab.graph("GET", f"/users/{lab.user}/calendar")).body["id"]
+    group = (await lab.graph("GET", f"/users/{lab.user}/calendarGroups")).body["value"][0]["id"]
+    named = f"calendars/{urllib.parse.quote(calendar, safe='')}"
+    for root in ("", "calendar/", f"{named}/", f"calendarGroups/{group}/{named}/"):
+        path = f"/users/{lab.user}/{root}events"
+        assert [event["id"] for event in (await lab.graph("GET", path)).body["value"]] == [made["id"]]
+        read = await lab.graph("GET", f"{path}/{urllib.parse.quote(made['id'], safe='')}")
+        assert (read.status, read.body["createdDateTime"]) == (200, made["createdDateTime"])
 
 
 async def test_extended_properties_are_kept_and_never_echoed(lab, make_event):

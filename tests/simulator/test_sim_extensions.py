@@ -60,8 +60,52 @@ async def test_occurrences_show_the_extensions_of_their_series(lab, make_event):
     query = {"startDateTime": "2026-12-01", "endDateTime": "2026-12-02", "$expand": "extensions"}
     occurrence = (await lab.graph("GET", f"/users/{lab.user}/calendarView", query=query)).body["value"][0]
     assert occurrence["extensions"] == [SHOWN]
-    reply = await lab.graph("POST", f"{lab.event_path(occurrence['id'])}/extensions", EXTENSION)
-    assert reply.status == 501
+
+
+@pytest.fixture
+async def occurrences(lab, make_event):
+    """Three occurrences of a series that has an extension."""
+    span = {"type": "numbered", "startDate": "2026-12-01", "numberOfOccurrences": 3}
+    daily = {"pattern": {"type": "daily", "interval": 1}, "range": span}
+    await lab.create(make_event(recurrence=daily, extensions=[EXTENSION]))
+    return await in_view(lab)
+
+
+async def in_view(lab):
+    query = {"startDateTime": "2026-12-01", "endDateTime": "2026-12-31", "$expand": "extensions"}
+    return (await lab.graph("GET", f"/users/{lab.user}/calendarView", query=query)).body["value"]
+
+
+async def test_an_occurrence_has_extensions_of_its_own(lab, occurrences):
+    path = f"{lab.event_path(occurrences[1]['id'])}/extensions"
+    made = await lab.graph("POST", path, {"extensionName": "Com.Contoso.Own", "x": 1})
+    assert (made.status, made.body["x"]) == (201, 1)
+    found = await in_view(lab)
+    assert [event["type"] for event in found] == ["occurrence", "exception", "occurrence"]
+    assert [[held["extensionName"] for held in event["extensions"]] for event in found] == [
+        [NAME], [NAME, "Com.Contoso.Own"], [NAME]
+    ]  # fmt: skip
+    # By then it is an exception, and its extensions are not tracked.
+    assert (await lab.graph("PATCH", f"{path}/Com.Contoso.Own", {"x": 2})).body["x"] == 2
+    assert [event["@odata.etag"] for event in await in_view(lab)] == [event["@odata.etag"] for event in found]
+    await lab.graph("PATCH", lab.event_path(found[1]["id"]), {"subject": "Mine"})
+    assert (await lab.graph("GET", f"{path}/Com.Contoso.Own")).body["x"] == 2
+    assert (await lab.graph("DELETE", f"{path}/Com.Contoso.Own")).status == 204
+    assert (await lab.graph("GET", f"{path}/Com.Contoso.Own")).code == "ErrorItemNotFound"
+
+
+async def test_an_occurrence_changes_and_loses_what_its_series_has(lab, occurrences):
+    first, second = (f"{lab.event_path(event['id'])}/extensions" for event in occurrences[:2])
+    assert (await lab.graph("POST", first, EXTENSION)).status == 409
+    assert [event["type"] for event in await in_view(lab)] == ["occurrence"] * 3
+    changed = await lab.graph("PATCH", f"{first}/{ID}", {"ward": "9"})
+    assert (changed.body["ward"], changed.body["beds"]) == ("9", 12)
+    assert (await lab.graph("DELETE", f"{second}/{NAME}")).status == 204
+    assert (await lab.graph("GET", f"{second}/{NAME}")).status == 404
+    found = await in_view(lab)
+    assert [[held["ward"] for held in event.get("extensions", [])] for event in found] == [["9"], [], ["7B"]]
+    made = await lab.graph("POST", second, {**EXTENSION, "ward": "1"})
+    assert (made.status, made.body["ward"]) == (201, "1")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from simulator.client import App
 from simulator.graph.openapi import openapi_document, path_template
 from simulator.graph.operations import OPERATIONS
 from simulator.graph.routes import PATHS
+from tests.support.certificates import self_signed
 
 # The examples are drawn in a thread. Meanwhile the session's other servers and clients use `random` on the loop, which
 # hypothesis takes for a strategy that does.
@@ -158,7 +159,10 @@ SUBSCRIPTION = {
     "changeType": "created,updated",
     "notificationUrl": "http://127.0.0.1:9/n",
     "lifecycleNotificationUrl": "http://127.0.0.1:9/l",
-    "resource": "/users/dana@contoso.example/events",
+    "resource": "/users/dana@contoso.example/events?$select=subject",
+    "includeResourceData": True,
+    "encryptionCertificate": self_signed().base64_der,
+    "encryptionCertificateId": "c",
     "expirationDateTime": "2030-01-01T00:00:00Z",
     "clientState": "s",
 }

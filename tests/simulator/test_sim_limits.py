@@ -121,3 +121,17 @@ async def test_a_caller_that_hangs_up_still_occupies_its_place(lab):
         async with lab.http.get(url, headers=headers, timeout=timeout):
             pass
     assert (await lab.graph("GET", lab.events_path)).status == 429
+
+
+@pytest.mark.parametrize("limits", [{}, {"latency_ms": 0}], ids=["default", "no latency"])
+async def test_calls_at_once_are_seen_without_being_slowed_down(lab, limits):
+    if limits:
+        await lab.admin.set_limits(lab.tenant_id, **limits)
+
+    async def client():
+        return [(await lab.graph("GET", lab.events_path)).status for _ in range(5)]
+
+    statuses = [status for replies in await asyncio.gather(*(client() for _ in range(20))) for status in replies]
+    stats = await lab.admin.stats(lab.tenant_id)
+    assert stats.violations["over_concurrency"] == statuses.count(429) > 0
+    assert set(statuses) == {200, 429}

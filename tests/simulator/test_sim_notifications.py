@@ -242,12 +242,15 @@ async def test_a_very_slow_endpoint_gets_none_for_ten_minutes_and_then_hears_tha
     await lab.create()
     await lab.create()
     assert await fates(lab, 2, fate="dropped") == ["dropped", "dropped"]
-    (missed,) = await receiver.wait_for(1, "/lifecycle")
-    assert missed["lifecycleEvent"] == "missed"
+    await receiver.wait_for(1, "/lifecycle")
     await lab.admin.advance_clock(lab.tenant_id, 600)
     await lab.create()
     await receiver.wait_for(2)
-    assert (len(receiver.items()), len(receiver.items("/lifecycle"))) == (2, 1)
+    assert len(receiver.items()) == 2
+    # One word covers what was dropped before it went out: the second may have come after.
+    missed = receiver.items("/lifecycle")
+    assert 1 <= len(missed) <= 2
+    assert {item["lifecycleEvent"] for item in missed} == {"missed"}
 
 
 async def test_too_many_that_wait_overflow_and_are_missed(lab, receiver):

@@ -1,5 +1,7 @@
 """Lists and their options: pages, selection, expansion, filters."""
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 GUID = "{66f5a359-4659-4830-9070-00040ec6ac6e}"
@@ -101,8 +103,22 @@ async def test_filters_on_times_uid_and_their_conjunction(three):
     assert await subjects(three, filter=f"{found_by('It' + chr(39) * 2 + 's beta')} and subject eq 'alpha'") == []
 
 
+async def test_filters_on_instants_have_no_quotes(three):
+    events = await three.admin.events(three.tenant_id, three.user)
+    created = {event.graph["subject"]: event.graph["createdDateTime"] for event in events}
+    at = created["beta"].removesuffix("Z").removesuffix("0")
+    there = datetime.fromisoformat(f"{at}+00:00").astimezone(timezone(timedelta(hours=2))).isoformat()
+    assert there.endswith("+02:00")
+    for literal in (f"{at}Z", f"{at}0Z", f"{at}z", f"{at}+00:00", f"{at}-00:00", there):
+        assert await subjects(three, filter=f"createdDateTime eq {literal}") == ["beta"]
+        assert await subjects(three, filter=f"lastModifiedDateTime gt {literal}") == ["gamma", "plain"]
+    assert await subjects(three, filter=f"createdDateTime lt {at}Z and subject ne 'x'") == ["alpha"]
+    assert await subjects(three, filter="createdDateTime ge 2020-01-01T00:00Z", top="1") == ["alpha"]
+
+
 async def test_order(three):
     assert await subjects(three, orderby="start/dateTime desc", top="2") == ["gamma", "beta"]
+    assert await subjects(three, orderby="start/dateTime DESC,subject Asc", top="2") == ["gamma", "beta"]
     assert await subjects(three, orderby="subject") == ["alpha", "beta", "gamma", "plain"]
 
 
@@ -132,6 +148,11 @@ async def test_a_plus_is_not_a_space(lab):
         {"$filter": "subject like 'x'"}, {"$filter": "(subject eq 'x'"},
         {"$filter": "subject eq 'x' or subject eq 'y'"},
         {"$filter": "subject eq 'x"}, {"$filter": "start/dateTime ge 'soon'"}, {"$filter": found_by("x", "like")},
+        {"$filter": "createdDateTime ge '2026-12-01T00:00:00Z'"}, {"$filter": "createdDateTime ge 2026-12-01"},
+        {"$filter": "lastModifiedDateTime ge 2026-12-01T00:00:00"},
+        {"$filter": "lastModifiedDateTime ge 2026-13-01T00:00:00Z"},
+        {"$filter": "lastModifiedDateTime ge 0001-01-01T00:00:00+14:00"},
+        {"$filter": "start/dateTime ge 2026-12-01T00:00:00Z"},
         {"$filter": "singleValueExtendedProperties/Any(ep: ep/value eq 'x')"},
         {"$filter": "singleValueExtendedProperties/Any(ep: ep/id eq 'bad id' and ep/value eq 'x')"},
         {"$filter": f"singleValueExtendedProperties/Any(ep: ep/id eq '{SIZE}' and cast(ep/value, Edm.Int32) gt many)"},

@@ -1,5 +1,7 @@
 """Series over Graph: occurrences, their ids, exceptions, cancellations, and daylight saving time."""
 
+from datetime import date, timedelta
+
 import pytest
 
 from simulator.exchange.ids import is_well_formed
@@ -193,6 +195,24 @@ async def test_an_occurrence_is_over_before_the_next_one(lab, make_event, moment
     reply = await lab.graph("POST", lab.events_path, make_event(recurrence=every(DAILY), **times))
     assert (reply.status, reply.code) == (400, "ErrorCalendarDurationIsTooLong")
     assert (await lab.graph("POST", lab.events_path, make_event(recurrence=every(WEEKLY), **times))).status == 201
+
+
+@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"], ids=["23 hours", "25 hours"])
+async def test_a_day_is_a_day_when_the_clocks_change(lab, make_event, moment, day):
+    following = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+    recurrence = {"pattern": DAILY, "range": {"type": "numbered", "startDate": day, "numberOfOccurrences": 3}}
+
+    async def create(begin, end, **members):
+        times = {"start": moment(f"{day}T{begin}"), "end": moment(f"{following}T{end}")}
+        return await lab.graph("POST", lab.events_path, make_event(recurrence=recurrence, **times, **members))
+
+    for reply in (await create("00:00:00", "00:00:00", isAllDay=True), await create("00:00:00", "00:00:00")):
+        assert reply.status == 201, reply.body
+        window = {"startDateTime": f"{day}T12:00:00Z", "endDateTime": "2026-12-01"}
+        path = f"{lab.event_path(reply.body['id'])}/instances"
+        assert len((await lab.graph("GET", path, query=window)).body["value"]) == 3
+    longer = await create("00:00:00", "00:30:00")
+    assert (longer.status, longer.code) == (400, "ErrorCalendarDurationIsTooLong")
 
 
 async def test_a_series_ends_with_the_calendar(lab, make_event, moment):

@@ -209,8 +209,11 @@ async def test_the_loopback_port_of_a_redirect_is_free(lab, browser):
 
 @pytest.mark.parametrize(
     ("state", "code"),
-    [("disabled", 50057), ("password_expired", 50055), ("locked", 50053), ("blocked_by_conditional_access", 53003)],
-)
+    [
+        ("disabled", 50057), ("password_expired", 50055), ("locked", 50053), ("device_not_compliant", 53000),
+        ("device_not_joined", 53001), ("app_not_approved", 53002), ("blocked_by_conditional_access", 53003),
+    ],
+)  # fmt: skip
 async def test_who_may_not_sign_in_is_told_on_the_page(lab, app, browser, state, code):
     body = await tokens(lab, browser)
     await lab.admin.put_user(lab.tenant_id, lab.user, sign_in=state)
@@ -218,7 +221,7 @@ async def test_who_may_not_sign_in_is_told_on_the_page(lab, app, browser, state,
     assert (page.status, page.codes) == (200, [code])
     reply = await refresh(lab, body["refresh_token"])
     assert (reply.status, reply.body["error_codes"]) == (400, [code])
-    expected = "interaction_required" if code == 53003 else "invalid_grant"
+    expected = "interaction_required" if code >= 53000 else "invalid_grant"
     assert reply.body["error"] == expected
     await lab.admin.put_user(lab.tenant_id, lab.user)
     assert isinstance(await browser.press(page, "Sign in", username=lab.user), Callback)
@@ -259,6 +262,40 @@ async def test_a_second_factor(lab, app, browser, open_browser):
     body = (await redeem(lab, callback["code"])).body
     assert jwt.decode(body["access_token"], options={"verify_signature": False})["amr"] == ["pwd", "mfa"]
     assert (await refresh(lab, body["refresh_token"])).status == 200
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "title", "button"),
+    [
+        ("mfa_enrolment_required", 50079, "More information required", "Next"),
+        ("external_challenge_required", 50158, "Verify with another provider", "Continue"),
+    ],
+)
+async def test_what_else_a_person_has_to_do_first(lab, app, browser, state, code, title, button):
+    plain = await tokens(lab, browser)
+    await lab.admin.put_user(lab.tenant_id, lab.user, sign_in=state)
+    reply = await refresh(lab, plain["refresh_token"])
+    assert (reply.status, reply.body["error"], reply.body["error_codes"]) == (400, "interaction_required", [code])
+    assert reply.body["suberror"] == "basic_action"
+    silent = await browser.go(authorize_url(lab, prompt="none"))
+    assert silent["error_description"].startswith(f"AADSTS{code}: ")
+    page = await sign_in(lab, browser)
+    assert page.title == title
+    assert (await browser.press(page, "Cancel"))["error_subcode"] == "cancel"
+    callback = await browser.press(page, button)
+    body = (await redeem(lab, callback["code"])).body
+    assert (await refresh(lab, body["refresh_token"])).status == 200
+    # Who is enrolled now is asked for the second factor; another provider goes on being asked.
+    again = await refresh(lab, plain["refresh_token"])
+    assert again.body["error_codes"] == [50076 if code == 50079 else code]
+
+
+async def test_policies_are_asked_of_who_knows_the_password(lab, app, browser):
+    await lab.admin.put_user(lab.tenant_id, lab.user, password="Pa55", sign_in="device_not_compliant")
+    page = await browser.press(await browser.go(authorize_url(lab)), "Sign in", username=lab.user, password="x")
+    assert page.codes == [50126]
+    page = await browser.press(page, "Sign in", username=lab.user, password="Pa55")
+    assert page.codes == [53000]
 
 
 async def test_giving_up_and_declining(lab, app, browser):

@@ -1,13 +1,15 @@
 """Subscriptions: their handshake, rules, renewal, quota, and who may see them."""
 
 import asyncio
+import ssl
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
+import trustme
 from aiohttp import web
 
-from simulator.client import App
+from simulator.client import App, Fate
 from tests.support.receiver import in_minutes, receiving, subscribe, wish
 
 OTHER_APP = "11111111-2222-4333-8444-555555555555"
@@ -134,8 +136,12 @@ async def test_nothing_is_kept_of_an_address_that_cannot_be_reached(lab, receive
         ({"notificationUrl": "EventHub:https://vault/secrets/x?tenantId=y"}, 501),
         ({"lifecycleNotificationUrl": "nonsense"}, 400),
         ({"latestSupportedTlsVersion": "v9"}, 400),
-        ({"includeResourceData": True}, 501),
-        ({"encryptionCertificate": "MIIB"}, 501),
+        ({"resource": "users/{user}/events?$select=subject"}, 400),
+        ({"includeResourceData": True}, 400),
+        ({"includeResourceData": "true"}, 400),
+        ({"includeResourceData": False, "encryptionCertificate": "MIIB"}, 400),
+        ({"encryptionCertificate": "MIIB"}, 400),
+        ({"encryptionCertificateId": "one"}, 400),
         ({"notificationQueryOptions": "x"}, 501),
         ({"colour": "red"}, 400),
     ],
@@ -148,12 +154,6 @@ async def test_every_property_is_checked(lab, receiver, changes, status):
     assert reply.body["error"]["code"]
     assert receiver.validations == []
     assert await lab.admin.subscriptions(lab.tenant_id) == []
-
-
-async def test_rich_notifications_are_refused_in_words(lab, receiver):
-    reply = await lab.graph("POST", "/subscriptions", wish(lab, receiver, includeResourceData=True))
-    assert (reply.status, reply.code) == (501, "NotImplemented")
-    assert "includeResourceData" in reply.message
 
 
 async def test_a_life_is_at_most_10080_minutes_and_at_least_45(lab, receiver):
@@ -270,8 +270,43 @@ async def test_a_user_can_let_an_application_watch_their_own_mailbox_only(lab, r
     assert {item["subscriptionId"] for item in await receiver.wait_for(2)} >= {made.body["id"]}
 
 
-async def test_an_https_address_needs_a_certificate_that_can_be_verified(lab, receiver):
-    wanted = wish(lab, receiver, notificationUrl=receiver.notify_url.replace("http:", "https:"))
-    reply = await lab.graph("POST", "/subscriptions", wanted)
-    assert (reply.status, reply.code) == (400, "ValidationError")
-    assert receiver.validations == [] or {request.path for request in receiver.validations} == {"/lifecycle"}
+@pytest.mark.parametrize("scope", ["Calendars.Read.Shared", "Calendars.ReadBasic"])
+async def test_less_than_reading_the_calendar_is_not_enough_for_a_user_either(lab, receiver, delegated, scope):
+    token = await delegated(scope)
+    reply = await lab.graph("POST", "/subscriptions", wish(lab, receiver, resource="/me/events"), token=token)
+    assert (reply.status, reply.code) == (403, "ErrorAccessDenied")
+    assert receiver.validations == []
+
+
+def speaking_tls(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+async def test_an_https_address_is_validated_and_notified(lab, endpoint_authority):
+    async with receiving(speaking_tls(endpoint_authority, "127.0.0.1")) as receiver:
+        made = await subscribe(lab, receiver)
+        assert made["notificationUrl"].startswith("https://")
+        assert {request.path for request in receiver.validations} == {"/notify", "/lifecycle"}
+        event = await lab.create()
+        (told,) = await receiver.wait_for(1)
+    assert (told["subscriptionId"], told["resourceData"]["id"]) == (made["id"], event["id"])
+
+
+@pytest.mark.parametrize("flaw", ["an authority nobody knows", "another name", "no TLS at all"])
+async def test_an_https_address_needs_a_certificate_that_can_be_verified(lab, endpoint_authority, flaw):
+    context = {
+        "an authority nobody knows": lambda: speaking_tls(trustme.CA(), "127.0.0.1"),
+        "another name": lambda: speaking_tls(endpoint_authority, "other.example"),
+        "no TLS at all": lambda: None,
+    }[flaw]()
+    async with receiving(context) as receiver:
+        wanted = wish(lab, receiver, lifecycleNotificationUrl=None)
+        wanted["notificationUrl"] = wanted["notificationUrl"].replace("http:", "https:")
+        reply = await lab.graph("POST", "/subscriptions", wanted)
+        assert (reply.status, reply.code) == (400, "ValidationError")
+        assert receiver.validations == []
+    assert await lab.admin.subscriptions(lab.tenant_id) == []
+    (asked,) = (await lab.admin.deliveries(lab.tenant_id)).value
+    assert (asked.kind, asked.fate) == ("validation", Fate.UNREACHABLE)

@@ -1,5 +1,7 @@
 """transactionId: repeated creates are recognised, reused ids refused."""
 
+import urllib.parse
+
 
 async def test_an_identical_create_returns_the_same_event(lab, make_event):
     first = await lab.create(make_event(transactionId="t-1"))
@@ -17,6 +19,16 @@ async def test_another_body_under_the_same_id_is_refused(lab, make_event):
     reply = await lab.graph("POST", lab.events_path, make_event(transactionId="t-1", subject="Other"))
     assert (reply.status, reply.code) == (400, "ErrorDuplicateTransactionId")
     assert reply.body["error"]["@event.existingEventId"] == first["id"]
+
+
+async def test_the_same_event_in_another_calendar_is_another_event(lab, make_event):
+    first = await lab.create(make_event(transactionId="t-1"))
+    visits = (await lab.graph("POST", f"/users/{lab.user}/calendars", {"name": "Visits"})).body["id"]
+    path = f"/users/{lab.user}/calendars/{urllib.parse.quote(visits, safe='')}/events"
+    reply = await lab.graph("POST", path, make_event(transactionId="t-1"))
+    assert (reply.status, reply.code) == (400, "ErrorDuplicateTransactionId")
+    assert reply.body["error"]["@event.existingEventId"] == first["id"]
+    assert (await lab.graph("GET", path)).body["value"] == []
 
 
 async def test_ids_belong_to_one_mailbox(lab, make_event):

@@ -208,6 +208,87 @@ def items(draw: st.DrawFn, times: st.SearchStrategy[dict[str, Any]] | None = Non
     )
 
 
+def _rule(parts: dict[str, str | None]) -> str:
+    return "RRULE:" + ";".join(f"{name}={value}" for name, value in parts.items() if value is not None)
+
+
+# Moments as RFC 5545 writes them, the ends of the calendar among them, where a zone's offset leads out of it.
+_rfc_moments = st.sampled_from(
+    (
+        *("00010101", "99991231", "19700101", "20991231", "21991231", "22000101", "20261201", "20261201T090000"),
+        *("00010101T000000Z", "99991231T235959Z", "00010101T000000", "99991231T235959", "21991231T235959Z"),
+        "20270328T023000",
+    )
+) | st.datetimes().map(lambda moment: f"{moment:%Y%m%dT%H%M%S}".rjust(15, "0"))
+_rules = st.fixed_dictionaries(
+    {
+        "FREQ": st.sampled_from(("DAILY", "WEEKLY", "MONTHLY", "YEARLY")),
+        "INTERVAL": st.none() | st.sampled_from(("1", "2", "8", "99", "999")),
+        "COUNT": st.none() | st.sampled_from(("1", "2", "999", "3660", "99999")),
+        "UNTIL": st.none() | _rfc_moments,
+        "BYDAY": st.none() | st.sampled_from(("MO", "MO,TU,WE,TH,FR", "1MO", "-1SU", "5FR", "SA,SU")),
+        "BYMONTHDAY": st.none() | st.sampled_from(("1", "29", "30", "31", "-1")),
+        "BYMONTH": st.none() | st.sampled_from(("1", "2", "12", "2,3")),
+        "BYSETPOS": st.none() | st.sampled_from(("1", "-1", "2")),
+        "WKST": st.none() | st.sampled_from(("SU", "MO")),
+    }
+)
+
+
+def _sparse(rule: dict[str, str | None], kept: set[str]) -> dict[str, str | None]:
+    # With all parts at once nearly every rule would be refused at the first.
+    return {name: value for name, value in rule.items() if name == "FREQ" or name in kept}
+
+
+_sparse_rules = st.builds(
+    _sparse,
+    _rules,
+    st.sets(st.sampled_from(("INTERVAL", "COUNT", "UNTIL", "BYDAY", "BYMONTHDAY", "BYMONTH", "BYSETPOS"))),
+)
+_exclusions = st.builds(
+    lambda zone, moments: f"EXDATE{f';TZID={zone}' if zone else ''}:{','.join(moments)}",
+    st.none() | st.sampled_from((*ODD_ZONES, "Pacific/Kiritimati", "Etc/GMT+12", "Nowhere", "../../etc/passwd")),
+    st.lists(_rfc_moments, min_size=1, max_size=3),
+)
+# What publishers might write, well or badly; the contract admits any text.
+wild_recurrences = st.one_of(
+    st.builds(lambda excluded: f"RRULE:FREQ=WEEKLY;COUNT=3\n{excluded}", _exclusions),
+    st.builds(lambda until: f"RRULE:FREQ=DAILY;UNTIL={until}", _rfc_moments),
+    st.builds(
+        lambda rule, excluded: "\n".join((_rule(rule), *excluded)), _sparse_rules, st.lists(_exclusions, max_size=2)
+    ),
+    texts.map(lambda text: text[:2_000]),
+)
+
+
+@st.composite
+def wild_series(draw: st.DrawFn) -> ItemUpserted:
+    """Any recurring item that the contract admits."""
+    item = draw(items())
+
+    def moment(near: datetime | date) -> str:
+        shift = draw(st.sampled_from((0, 1, 7, 365)) | st.integers(-400, 400))
+        moved = near + timedelta(days=shift) if _fits(near + timedelta(days=shift)) else near
+        if isinstance(moved, datetime) and draw(st.booleans()):
+            moved = moved.replace(tzinfo=draw(offsets))
+        return (moved.date() if isinstance(moved, datetime) and draw(st.booleans()) else moved).isoformat()
+
+    assert item.start is not None
+    occurrences: dict[str, dict[str, Any]] = {}
+    for _ in range(draw(st.integers(0, 3))):
+        original = moment(item.start)
+        occurrences[original] = {"original_start": original}
+        if draw(st.booleans()):
+            occurrences[original]["cancelled"] = True
+        else:
+            occurrences[original] |= {"start": moment(item.start), "duration": draw(st.none() | lengths)}
+    fields = item.model_dump() | {"recurrence": draw(wild_recurrences)}
+    try:
+        return type(item).model_validate(fields | {"occurrences": tuple(occurrences.values())})
+    except ValueError:  # two spellings of one moment
+        return type(item).model_validate(fields)
+
+
 tenants = st.builds(
     tenant, enabled=st.booleans(), time_zone=zones, default_duration_minutes=st.integers(5, 366 * 24 * 60)
 )

@@ -119,8 +119,8 @@ def loaded(
 
 
 def passed(passage: Passage) -> Passage:
-    """The answer without what it cost."""
-    return replace(passage, requests=0)
+    """The answer without what it cost, and what it says of the mailbox by the way."""
+    return replace(passage, requests=0, answered=False)
 
 
 async def test_who_needs_nobodys_consent_is_not_asked_for(office: Office, check: AccessCheck) -> None:
@@ -237,6 +237,19 @@ async def test_an_owner_without_mailbox_is_refused(office: Office, check: Access
     office.faults.clear()
     office.now_s += 60
     assert passed(await check.admit(loaded())) == GRANTED
+
+
+async def test_a_mailbox_that_shows_its_sharing_answered_whatever_is_said_of_the_owner(
+    office: Office, check: AccessCheck
+) -> None:
+    office.faults["get_calendar"] = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY)
+    assert (await check.admit(loaded())).answered
+    office.faults.clear()
+    office.now_s += 60
+    refused = await check.admit(loaded())
+    assert refused.refusal is not None
+    # What is remembered says nothing about now.
+    assert not (await check.admit(loaded())).answered
 
 
 async def test_an_owner_is_known_by_the_primary_address_too(office: Office, check: AccessCheck) -> None:

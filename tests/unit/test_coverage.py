@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.coverage import PAGE, page, proofs_of, tests_of
+from tests.acceptance.coverage import PAGE, names_of, page, proofs_of
 from tests.acceptance.rows import ROWS, Product, Row
 
 
@@ -14,7 +14,7 @@ def test_a_promise_is_proven_or_said_to_wait(row: Row) -> None:
 @pytest.mark.parametrize("product", Product)
 def test_every_acceptance_test_belongs_to_a_promise(product: Product) -> None:
     proven = {name for row in ROWS if row.product is product for name in proofs_of(row)}
-    assert set(tests_of(product)) == proven
+    assert set(names_of(product)) == proven
 
 
 def test_the_page_is_up_to_date() -> None:

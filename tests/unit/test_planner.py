@@ -4,18 +4,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from calbus.entry import Intent, Place
 from schemas.items import ItemUpserted
 from schemas.reasons import Reason
-from schemas.switches import AccountSettings, Direction, ProjectSettings, TenantSettings
+from schemas.switches import AccountSettings, Backfill, Direction, ProjectSettings, TenantSettings
 from services.ingest.planner import Standing, Switches, decide
 from tests.unit import strategies as some
 from tests.unit.strategies import ASSIGNEE, PROJECT, account, project, tenant, upserted
 
 START = "2026-11-23T09:00"
+WHEN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 HOURLY = "RRULE:FREQ=HOURLY"
 
 TENANTS = (None, tenant(enabled=False), tenant())
@@ -133,3 +134,23 @@ def test_place_and_content_are_set_if_and_only_if_the_entry_is_to_be_present(
     decision = decide(item, ASSIGNEE, Switches(tenant, project, account))
     present = decision.intent is Intent.PRESENT
     assert (decision.place is not None, decision.content is not None) == (present, present)
+
+
+@given(
+    some.wild_series(),
+    some.tenants.map(lambda one: one.model_copy(update={"enabled": True})),
+    st.sampled_from(Backfill),
+    st.none() | st.datetimes(timezones=st.just(UTC)),
+)
+@example(
+    upserted(start=START, recurrence="RRULE:FREQ=WEEKLY;COUNT=3\nEXDATE:99991231T235959Z"), tenant(), Backfill.ALL, None
+)
+def test_no_item_that_the_contract_admits_breaks_the_planning(
+    item: ItemUpserted, of_tenant: TenantSettings, backfill: Backfill, since: datetime | None
+) -> None:
+    switches = Switches(of_tenant.model_copy(update={"backfill": backfill}), project(), account(), None, WHEN)
+    for assignee in (*item.assignees, ASSIGNEE):
+        decision = decide(item, assignee, switches, Standing(since))
+        assert (decision.content is not None) is (decision.intent is Intent.PRESENT)
+        if decision.content is not None:
+            decision.content.to_json()

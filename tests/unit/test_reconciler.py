@@ -32,7 +32,7 @@ from calbus.graph.events import event_of
 from schemas.items import Kind
 from schemas.reasons import Reason
 from services.writer.handler import STEPS_MAX
-from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
+from services.writer.reconciler import CLOSED_BEFORE_LEFT, Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import Backoff, GiveUp, RetryPolicy, decide_retry
 from tests.unit.strategies import content
 
@@ -723,3 +723,28 @@ def test_two_writers_side_by_side_do_no_more_harm_than_one(
     pair.plan(last)
     pair.finish()
     assert_as_desired(pair.row, pair.graph)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [Reason.ACCESS_DENIED, Reason.ACCESS_POLICY, Reason.MAILBOX_NOT_IN_CLOUD],
+)
+@pytest.mark.parametrize("etag", ["1", None])
+def test_an_event_in_a_mailbox_that_stays_closed_is_left_behind_and_looked_for_in_the_new_one(
+    reason: Reason, etag: str | None
+) -> None:
+    stands = Applied(1, HERE, b"old", "e1", etag)
+    moving = entry(desired(place=THERE), stands)
+    closed = Response(403, None, Fault(reason, Scope.MAILBOX))
+    step = next_step(moving)
+    early = advance(moving, step, closed, Circumstances(attempts=CLOSED_BEFORE_LEFT - 1))
+    assert early.entry.applied == stands
+    late = advance(moving, step, closed, Circumstances(attempts=CLOSED_BEFORE_LEFT))
+    assert late.reload
+    assert late.entry.applied.left_behind == HERE.lane
+    # Never created without having looked: the mailbox may only have got another name.
+    assert (next_step(late.entry), late.entry.target) == (Step.FIND, THERE)
+    # What only leaves goes on being tried: there is nowhere else to be.
+    leaving = entry(desired(Intent.ABSENT), stands)
+    stays = advance(leaving, next_step(leaving), closed, Circumstances(attempts=CLOSED_BEFORE_LEFT))
+    assert stays.entry.applied == stands

@@ -250,6 +250,11 @@ def test_a_start_that_is_no_day_of_the_rule_gives_way_to_the_first_that_is() -> 
         ("RRULE:FREQ=YEARLY;BYMONTH=4;BYMONTHDAY=31", "BYMONTH=4 has no day 31"),
         ("RRULE:FREQ=YEARLY;RSCALE=CHINESE", "Gregorian"),
         ("RRULE:FREQ=DAILY\nEXDATE:soon", "EXDATE=soon is not a date"),
+        # There is no such instant on the wall clocks of zones east of UTC, or west of it.
+        ("RRULE:FREQ=DAILY;COUNT=3\nEXDATE:99991231T235959Z", "EXDATE=99991231T235959Z: no calendar shows the years"),
+        ("RRULE:FREQ=DAILY;COUNT=3\nEXDATE:00010101T000000Z", "EXDATE=00010101T000000Z: no item is from before 1970"),
+        ("RRULE:FREQ=DAILY;UNTIL=00010101T000000Z", "UNTIL=00010101T000000Z: no item is from before 1970"),
+        ("RRULE:FREQ=DAILY;UNTIL=00010101", "UNTIL=00010101: no item is from before 1970"),
         ("RRULE:FREQ=DAILY\nEXDATE;TZID=Nowhere/Land:20261124T090000", "not an IANA time zone name"),
         ("RRULE:FREQ=DAILY\nEXDATE;X-WHAT=1:20261124T090000", "only TZID and VALUE"),
         ("RRULE:FREQ=DAILY;COUNT=2\nEXDATE;VALUE=DATE:20261123,20261124", "Every occurrence is cancelled"),

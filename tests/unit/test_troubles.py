@@ -160,6 +160,15 @@ def test_any_work_that_is_done_ends_the_trouble() -> None:
     assert lets_go(known, after)
 
 
+def test_a_mailbox_that_lets_us_read_works_unless_the_trouble_is_met_all_the_same() -> None:
+    lost = status(reason=Reason.MAILBOX_NOT_IN_CLOUD)
+    unknown = finding(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, worked=True)
+    assert stands(lost, [unknown], None, NOW, PACE).reason is None
+    groups = status(reason=Reason.ACCESS_CHECK_FORBIDDEN)
+    same = finding(Reason.ACCESS_CHECK_FORBIDDEN, Scope.ENTRY, worked=True)
+    assert stands(groups, [same], None, NOW, PACE).reason is Reason.ACCESS_CHECK_FORBIDDEN
+
+
 def test_a_trouble_that_was_never_told_ends_without_a_word() -> None:
     known = status(reason=Reason.ACCESS_POLICY, told=Reason.WORKING)
     assert told(known, worked(known, NOW), NOW)[1] is None
