@@ -59,7 +59,7 @@ def _parts() -> dict[str, str]:
 
 
 def _fields_of(model: type[Model]) -> Iterable[str]:
-    return schema_of(EVENT_TYPES[TYPE_NAMES[model]])["properties"]
+    return list(schema_of(EVENT_TYPES[TYPE_NAMES[model]])["properties"])
 
 
 def _topics() -> str:

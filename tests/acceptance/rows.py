@@ -40,7 +40,9 @@ class Row:
 
 
 _S, _B, _Q, _C, _P, _A = Product
-_DOWN, _CONNECT, _EWS = "the puller (the way down)", "the connect service (sign-in pages)", "Exchange Web Services"
+_CONNECT, _EWS = "the connect service (sign-in pages)", "Exchange Web Services"
+_DOWN = "Change notifications with a delta sweep behind them; pull now by an event or `calbus pull`."
+_DETAIL = "`direction` down or both; full details or free/busy only, and private items never more than busy."
 
 ROWS = (
     Row(
@@ -117,7 +119,7 @@ ROWS = (
         "Up goes out at once when an appointment is created or edited.",
         "An idle system writes a single event within a moment.",
     ),
-    Row(_Q, "down_runs_by_itself", "Down runs by hand, or as a job with an interval.", "Notifications, delta.", _DOWN),
+    Row(_Q, "down_runs_by_itself", "Down runs by hand, or as a job with an interval.", _DOWN),
     Row(
         _Q,
         "only_one_calendar_goes_up",
@@ -202,14 +204,13 @@ ROWS = (
         "One impersonating user that must be in the right distribution group.",
         "App-only access limited to a group's mailboxes; a mailbox out of scope is explained.",
     ),
-    Row(_P, "outlook_shows_in_the_agenda", "Outlook items are shown in the agenda when ticked.", "Down.", _DOWN),
+    Row(_P, "outlook_shows_in_the_agenda", "Outlook items are shown in the agenda when ticked.", _DETAIL),
     Row(_P, "exchange_on_premises", "Exchange 2019, 2016 and 2013.", "The same calendar interface.", _EWS),
     Row(
         _A,
         "upstream_hears_of_edits",
         "What the user moves, edits or deletes in Outlook is told upstream.",
-        "Typed events.",
-        _DOWN,
+        "Typed events on the bus, once each, and no echo of what calbus wrote.",
     ),
     Row(
         _A,

@@ -1,9 +1,11 @@
 """What none of the five has: one countable end for everything, no mailbox in another's way, and no harm in a crash."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import orjson
 
+from schemas.changes import EntryEdited, EntryRemoved, EntryRescheduled
 from schemas.events import Topic
 from schemas.results import Ending
 from simulator.client import Fault
@@ -118,3 +120,34 @@ async def test_support_staff_can_ask_why(running: World) -> None:
         code, document, _ = await calbus("why", named, "--assignee", "ann", "--json", **running.environment())
         (entry,) = orjson.loads(document)["items"][0]["entries"]
         assert (code, entry["reason"], entry["next_actor"]) == (0, "no_start", "upstream")
+
+
+async def test_upstream_hears_of_edits(world: World) -> None:
+    async with world.ingest(), world.writer(), world.tenant("ann") as tenant, world.puller():
+        moved, edited, gone = (tenant.action(name, "ann", start=soon()) for name in ("moved", "edited", "gone"))
+        await tenant.publish(moved, edited, gone)
+        for action in (moved, edited, gone):
+            await tenant.outcome(action, "ann")
+        await tenant.pulled("ann")
+        assert tenant.changes("ann") == [], "what calbus writes is no news"
+        by_subject = {event.subject: event for event in await tenant.calendar("ann")}
+        office, mailbox = world.admin, tenant.mailbox("ann")
+        later = {"dateTime": soon(hour=15), "timeZone": "Europe/Amsterdam"}
+        await office.user_edits(
+            tenant.directory,
+            mailbox,
+            by_subject["○ Do moved"].id,
+            {"start": later, "end": {"dateTime": soon(hour=16), "timeZone": "Europe/Amsterdam"}},
+        )
+        await office.user_edits(tenant.directory, mailbox, by_subject["○ Do edited"].id, {"subject": "Mine"})
+        await office.user_deletes(tenant.directory, mailbox, by_subject["○ Do gone"].id)
+        assert (await tenant.change("ann", EntryRescheduled)).id == "moved"
+        assert (await tenant.change("ann", EntryEdited)).fields == ("subject",)
+        assert (await tenant.change("ann", EntryRemoved)).id == "gone"
+        await tenant.pulled("ann")
+        assert len(tenant.changes("ann")) == 3
+
+
+def soon(hour: int = 9) -> str:
+    """A time on the day after tomorrow."""
+    return f"{(datetime.now(UTC) + timedelta(days=2)).date()}T{hour:02}:00:00"

@@ -1,5 +1,8 @@
 """AFAS Profit: an ERP's appointments, through one application that a group limits."""
 
+import pytest
+
+from schemas.changes import AppointmentUpserted
 from schemas.reasons import NextActor
 from schemas.results import Ending
 from tests.support.waiting import until
@@ -70,3 +73,25 @@ async def test_access_is_limited_to_a_group(running: World) -> None:
         await running.admin.change_app(firm.directory, CLIENT_ID, lift_allowed_mailboxes=True)
         assert (await firm.outcome(outside, "bob")).ending is Ending.APPLIED
         await firm.status("bob", "working")
+
+
+@pytest.mark.parametrize(
+    ("detail", "sensitivity", "subject"),
+    [("full", "normal", "Dentist"), ("free_busy", "normal", None), ("full", "private", None)],
+)
+async def test_outlook_shows_in_the_agenda(world: World, detail: str, sensitivity: str, subject: str | None) -> None:
+    async with world.ingest(), world.tenant("ann") as firm, world.puller():
+        await firm.publish(firm.account("ann", direction="both", detail=detail))
+        await firm.appointment("ann", "Dentist", sensitivity=sensitivity)
+        told = await firm.change("ann", AppointmentUpserted)
+        assert (told.subject, told.private, told.shown_as) == (subject, sensitivity == "private", "busy")
+
+
+async def test_outlook_shows_in_the_agenda__only_when_ticked(world: World) -> None:
+    async with world.ingest(), world.tenant("ann", "bob") as firm, world.puller():
+        await firm.publish(firm.account("bob", direction="down"))
+        await firm.appointment("ann", "Dentist")
+        await firm.appointment("bob", "Dentist")
+        await firm.change("bob", AppointmentUpserted)
+        await firm.pulled("bob")
+        assert firm.changes("ann") == []

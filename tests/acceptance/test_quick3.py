@@ -5,7 +5,8 @@ from statistics import median
 
 import pytest
 
-from schemas.results import Ending
+from schemas.changes import AppointmentRemoved, AppointmentUpserted
+from schemas.results import Ending, SyncRequested
 from schemas.switches import Backfill
 from tests.integration.test_calendars import make_calendar, subjects_in
 from tests.support.waiting import until
@@ -105,3 +106,25 @@ async def test_the_first_link_fills_the_calendar(running: World, backfill: Backf
             return await service.subjects("ann") == sorted(["○ Do after", *shown])
 
         await until(filled, "what the tenant asked for")
+
+
+async def test_down_runs_by_itself(world: World) -> None:
+    async with world.ingest(), world.tenant("ann") as service, world.puller():
+        await service.publish(service.account("ann", direction="down", detail="full"))
+        made = await service.appointment("ann", "Service of the van")
+        told = await service.change("ann", AppointmentUpserted)
+        assert (told.subject, told.private) == ("Service of the van", False)
+        await world.admin.user_deletes(service.directory, service.mailbox("ann"), made.id)
+        assert (await service.change("ann", AppointmentRemoved)).event_id == told.event_id
+        assert sum((await service.stats()).violations.values()) == 0
+
+
+async def test_down_runs_by_itself__and_on_request(world: World) -> None:
+    quiet = {"puller_busy_interval_s": 3_600.0, "puller_idle_interval_s": 3_600.0}
+    async with world.ingest(), world.tenant("ann") as service, world.puller(**quiet):
+        await service.publish(service.account("ann", direction="down"))
+        await service.pulled("ann")
+        await service.appointment("ann", "Service of the van")
+        await service.publish(SyncRequested(tenant=service.id, user="ann"))
+        told = await service.change("ann", AppointmentUpserted)
+        assert (told.subject, told.shown_as) == (None, "busy")
