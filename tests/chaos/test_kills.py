@@ -48,6 +48,7 @@ async def test_a_writer_killed_between_graph_and_record_writes_nothing_twice(wor
             assert await tenant.subjects("ann") == ["○ Do a1"]
 
 
+@pytest.mark.slow
 async def test_a_writer_killed_before_recording_leaves_no_orphan_when_the_item_is_deleted(world: World) -> None:
     async with world.ingest(), world.tenant("ann") as tenant:
         await world.admin.add_fault(
@@ -65,6 +66,7 @@ async def test_a_writer_killed_before_recording_leaves_no_orphan_when_the_item_i
             assert await tenant.calendar("ann") == []
 
 
+@pytest.mark.slow
 async def test_a_writer_killed_again_and_again_under_load(world: World) -> None:
     users = [f"u{number}" for number in range(10)]
     async with world.ingest(), world.tenant(*users) as tenant:
@@ -122,6 +124,7 @@ async def everything_once(world: World, tenant: Tenant, actions: list, users: li
         assert await tenant.subjects(user) == expected
 
 
+@pytest.mark.slow
 async def test_two_writers_share_and_a_third_joins_and_leaves(world: World) -> None:
     users = [f"u{number}" for number in range(12)]
     async with world.ingest(), world.tenant(*users) as tenant:
@@ -149,6 +152,7 @@ async def test_two_writers_share_and_a_third_joins_and_leaves(world: World) -> N
         assert max(stats.max_in_flight.values()) <= 4
 
 
+@pytest.mark.slow
 async def test_postgresql_away_pauses_and_loses_nothing(breakable: Stack) -> None:
     async with new_world(breakable) as world, world.ingest(), world.writer(), world.tenant("ann") as tenant:
         before = tenant.action("before", "ann")
@@ -165,6 +169,7 @@ async def test_postgresql_away_pauses_and_loses_nothing(breakable: Stack) -> Non
         assert len(await tenant.calendar("ann")) == 21
 
 
+@pytest.mark.slow
 async def test_kafka_away_pauses_and_loses_nothing(breakable: Stack) -> None:
     async with new_world(breakable) as world, world.ingest(), world.writer(), world.tenant("ann") as tenant:
         await world.admin.set_limits(tenant.directory, latency_ms=20)
@@ -180,6 +185,7 @@ async def test_kafka_away_pauses_and_loses_nothing(breakable: Stack) -> None:
         assert len(await tenant.calendar("ann")) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("service", "engine"), [("ingest", "postgres"), ("writer", "kafka")])
 async def test_an_outage_shows_while_it_lasts_and_no_longer(breakable: Stack, service: str, engine: str) -> None:
     async with new_world(breakable) as world, world.process(service) as process:

@@ -76,6 +76,7 @@ async def test_the_day_comes_out_as_expected(scratch: Path) -> None:
     assert entries(scratch) == set()
 
 
+@pytest.mark.slow
 async def test_a_difference_is_named_and_everything_stays_up_if_asked(scratch: Path, tmp_path: Path) -> None:
     altered = json.loads(EXPECTED.read_text())
     altered["calendars"]["tom.ellis@harbourlights.example"][0]["subject"] = "○ Something else"
@@ -104,6 +105,7 @@ def fetched(address: str) -> bytes:
         return content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 async def test_a_demo_that_is_ended_in_the_middle_leaves_nothing(scratch: Path, number: int) -> None:
     async with demo(CALBUS_DEVSTACK_KAFKA="embedded") as process:
@@ -116,6 +118,7 @@ async def test_a_demo_that_is_ended_in_the_middle_leaves_nothing(scratch: Path, 
         await nothing_left(scratch, pids)
 
 
+@pytest.mark.slow
 async def test_a_service_that_dies_is_named(scratch: Path) -> None:
     async with demo(CALBUS_DEVSTACK_KAFKA="embedded") as process:
         await said(process, "Services")

@@ -208,6 +208,7 @@ async def test_a_bulk_for_a_shut_tenant_asks_for_a_token_a_few_times(world: Worl
         assert stats.token_requests <= 3
 
 
+@pytest.mark.slow
 async def test_a_bulk_for_a_broken_mailbox_asks_it_a_few_times(world: World) -> None:
     async with world.ingest(), world.writer(**SELDOM), world.tenant("ann") as tenant:
         await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
@@ -274,6 +275,7 @@ async def test_what_is_to_leave_a_deleted_users_mailbox_does_not_wait_for_it(run
         assert {outcome.ending for outcome in ended} == {Ending.WITHDRAWN}
 
 
+@pytest.mark.slow
 async def test_a_writer_killed_in_the_middle_of_a_trouble_forgets_nothing(world: World) -> None:
     async with world.ingest(), world.tenant("ann") as tenant:
         await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)

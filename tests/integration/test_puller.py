@@ -6,6 +6,8 @@ import sys
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from calbus.bus.publish import key_of
 from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryRemoved, EntryRescheduled
 from schemas.results import Ending, SyncRequested
@@ -136,6 +138,7 @@ async def _some_pages(world: World) -> bool:
     return bool(rows) and rows[0]["pages"] > 0
 
 
+@pytest.mark.slow
 async def test_two_pullers_share_the_mailboxes_and_tell_everything_once(world: World) -> None:
     users = [f"user{number}" for number in range(8)]
     async with world.ingest(), world.tenant(*users) as tenant:

@@ -329,6 +329,7 @@ async def test_switched_off_while_parked_everything_is_held(running: World) -> N
         assert len(await tenant.calendar("ann")) == 60
 
 
+@pytest.mark.slow
 async def test_ingest_killed_in_the_middle_of_a_replan(world: World) -> None:
     async with world.writer():
         async with world.process("ingest", **QUICK_SESSION) as ingest, world.tenant("ann") as tenant:
@@ -418,6 +419,7 @@ async def test_unlinking_that_keeps_leaves_the_entries(running: World, *, by_tom
         assert await calls(tenant) == called
 
 
+@pytest.mark.slow
 async def test_the_command_line(running: World) -> None:
     environment = running.environment()
     async with running.tenant("ann", "bob") as tenant:

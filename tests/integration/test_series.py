@@ -212,6 +212,7 @@ async def test_faults_in_the_middle_of_a_series_are_gone_through(
         assert len(await tenant.calendar("ann")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["instances", "delete"])
 async def test_a_writer_killed_between_master_and_exceptions_is_finished_by_the_next(
     world: World, operation: str

@@ -206,8 +206,8 @@ class World:
         consumer = AIOKafkaConsumer(
             *names, bootstrap_servers=self.stack.kafka.bootstrap, auto_offset_reset="earliest", group_id=None
         )
-        await consumer.start()
         try:
+            await consumer.start()
             async for record in consumer:
                 headers = dict(record.headers)
                 if names[record.topic] is Topic.OUTCOMES:
