@@ -50,7 +50,8 @@ class Pace:
 
     A re-plan that begins again makes new plans for what its earlier run gave out: that is forgotten, lest a switch that
     is flipped back and forth lets each flip wait for those before it. What its earlier run gave out and the new one
-    leaves as it is keeps its time, so that for a while up to twice the share may come due; the writer's own limit holds.
+    leaves as it is keeps its time, so that for a while up to twice the share may come due; the writer's
+    own limit holds.
     """
 
     def __init__(self, budget: MailboxBudget) -> None:
