@@ -16,6 +16,8 @@ from devstack.settings import REPOSITORY
 from tests.devstack.leftovers import alive, entries, family_of, listening, shared_memory_of
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 GONE_TIMEOUT_S = 30.0
 
 SLOW_MAVEN = """\

@@ -13,6 +13,8 @@ from devstack.guarded import Command, Guarded
 from tests.devstack.leftovers import alive, entries, words_in
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 STUBBORN = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -23,6 +23,8 @@ from devstack.settings import REPOSITORY, Settings
 from devstack.stack import Stack
 from tests.devstack.leftovers import alive, entries, listening, words_in
 
+pytestmark = pytest.mark.slow
+
 TOPIC = "kept"
 
 

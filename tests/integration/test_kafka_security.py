@@ -14,6 +14,8 @@ from devstack.ports import free_port
 from devstack.settings import Settings
 from tests.integration.test_commands import calbus
 
+pytestmark = pytest.mark.slow
+
 JAAS = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_calbus="right";'
 
 

@@ -23,6 +23,8 @@ from tests.support import bulk
 from tests.support.waiting import until
 from tests.support.world import SOURCE, Tenant, World, kill
 
+pytestmark = pytest.mark.slow
+
 USERS, PROJECTS = 200, 10
 QUICK_SESSION = {"ingest_session_timeout_ms": 6_000, "ingest_member": "i0"}
 # What is promised: 100,000 items in two minutes on two cores.
@@ -191,7 +193,6 @@ async def test_a_changed_setting_plans_all_anew_beside_live_events(world: World,
     assert max(enabled.seconds, zoned.seconds) < REPLAN_MAX_S
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("items", SIZES)
 async def test_a_killed_ingest_goes_on_where_it_was(world: World, items: int) -> None:
     async with crowd_of(world, items) as crowd:

@@ -35,6 +35,8 @@ from tests.support import bulk
 from tests.support.waiting import until
 from tests.support.world import SOURCE, Tenant, World, kill
 
+pytestmark = pytest.mark.slow
+
 QUICK_SESSION = {"ingest_session_timeout_ms": 6_000}
 LIVE_MEDIAN_MAX_S = 1.0
 LIVE_WORST_MAX_S = 5.0
@@ -221,7 +223,6 @@ async def test_a_confirmation_covers_what_was_shown_by_one_clock(world: World, p
     assert await parked(tenant) == 10
 
 
-@pytest.mark.slow
 async def test_the_command_confirms_no_more_than_it_showed(world: World, pool: asyncpg.Pool) -> None:
     tenant = a_tenant(world)
     actions = await standing(world, tenant, 100)
@@ -306,7 +307,6 @@ async def all_settled(world: World, *, timeout_s: float = 300) -> None:
     await until(look, "all to be judged and settled", timeout_s=timeout_s)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("many", SIZES)
 async def test_live_events_go_on_while_many_removals_are_judged_and_released(world: World, many: int) -> None:
     tenant, other = a_tenant(world), a_tenant(world)
@@ -362,7 +362,6 @@ async def _none(counting: Any) -> bool:
     return bool(await counting == 0)
 
 
-@pytest.mark.slow
 async def test_one_of_two_ingests_is_killed_in_the_middle_of_settling(world: World) -> None:
     tenant = a_tenant(world)
     # An entry that is planned among the first, and settled as the last.

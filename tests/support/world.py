@@ -53,7 +53,7 @@ TEST_TIMES = {
     "writer_reprobe_first_s": 0.2,
     "writer_reprobe_max_s": 0.5,
     "writer_refusal_recheck_s": 1.0,
-    "writer_sweep_interval_s": 0.05,
+    "writer_sweep_interval_s": 0.1,
     "writer_sweep_again_s": 3.0,
     "writer_drain_s": 5.0,
     "writer_access_refusal_ttl_s": 0.5,
