@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from simulator.errors import GraphError, item_not_found
 from simulator.exchange.changes import Reading, Scope, Told, changes, told
+from simulator.exchange.sharing import OWNER, Rights
 from simulator.graph.call import Answer
 from simulator.graph.odata import NO_QUERY
 from simulator.graph.prefer import Preferences
@@ -169,7 +170,7 @@ def _page(task: Task, state: State) -> Answer:
         following = replace(state, link=_SKIP, paused=True)
     else:
         items, following = _fill(task, state, preferences.page_items or limits.delta_page_items)
-        body["value"] = [_show(task, item, preferences) for item in items]
+        body["value"] = [show_told(item, preferences, _rights(task, item)) for item in items]
     name = "@odata.nextLink" if following.link == _SKIP else "@odata.deltaLink"
     body[name] = f"{_url(task)}?{following.link}={_write_token(following)}"
     return Answer(200, body, {"Preference-Applied": applied})
@@ -204,11 +205,16 @@ def _fill(task: Task, state: State, page_items: int) -> tuple[list[Told], State]
     return page, replace(state, link=_DELTA, reading=told_all, offset_seq=0, offset=0, paused=False)
 
 
-def _show(task: Task, item: Told, preferences: Preferences) -> JsonObject:
+def _rights(task: Task, item: Told) -> Rights:
+    return task.rights_on(item.event) if item.event is not None else OWNER
+
+
+def show_told(item: Told, preferences: Preferences, rights: Rights = OWNER) -> JsonObject:
+    """One item of a delta page, as somebody with these rights sees it."""
     if item.event is None:
         shown_id = item.immutable_id if preferences.immutable_ids else item.id
         return {"@odata.type": _EVENT_TYPE, "id": shown_id, "@removed": {"reason": "deleted"}}
-    shown = show_event(item.event, preferences, NO_QUERY, task.rights_on(item.event))
+    shown = show_event(item.event, preferences, NO_QUERY, rights)
     if shown["type"] == "occurrence":
         # What an occurrence shares with its master is told of the master only.
         shown = {name: shown[name] for name in _OCCURRENCE_MEMBERS}

@@ -27,7 +27,7 @@ from services.puller.seen import MASTER, Seen, seen_of
 from simulator.errors import GraphError
 from simulator.exchange.changes import Reading, Scope, changes, told
 from simulator.exchange.mailbox import Mailbox
-from simulator.graph.delta import _show
+from simulator.graph.delta import show_told
 from simulator.graph.odata import NO_QUERY
 from simulator.graph.prefer import Preferences
 from simulator.graph.representation import show_event
@@ -86,7 +86,7 @@ class Puller:
         seq = self.mailbox.journal.seq
         reading = self.reading or Reading(0, 0, seq, first=True)
         shown = [
-            wire(_show(item, PREFERENCES))
+            wire(show_told(item, PREFERENCES))
             for change in changes(self.mailbox, scope, reading)
             for item in told(self.mailbox, scope, reading, change)
         ]
