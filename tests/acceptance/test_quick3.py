@@ -78,7 +78,11 @@ async def test_only_one_calendar_goes_up(running: World) -> None:
         job = service.action("job", "ann")
         await service.publish(job)
         await service.outcome(job, "ann")
-        assert await subjects_in(service, "ann", planned) == ["○ Do job"]
+
+        async def in_its_calendar() -> bool:
+            return await subjects_in(service, "ann", planned) == ["○ Do job"]
+
+        await until(in_its_calendar, "the job in the calendar that the account names")
         assert len(await service.calendar("ann")) == 1
 
 
