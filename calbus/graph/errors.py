@@ -82,8 +82,10 @@ def _fault(status: int, headers: dict[str, str], body: Any, now: datetime) -> Fa
         wait_s = RETRY_AFTER_DEFAULT_S if retry_after_s is None else retry_after_s
         return Fault(Reason.THROTTLED, Scope.MAILBOX, wait_s, code=code)
     if status >= 500 or status < 400:  # the latter is no answer of Graph's
-        # Seen: a 503 that answers a write which was applied. Only a read says which.
-        return Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, retry_after_s, may_be_applied=True, code=code)
+        # Seen: a 503 that answers a write which was applied. Only a read says which. One that says when to come back
+        # speaks for the mailbox, as a 429 does.
+        scope = Scope.ENTRY if retry_after_s is None else Scope.MAILBOX
+        return Fault(Reason.GRAPH_UNAVAILABLE, scope, retry_after_s, may_be_applied=True, code=code)
     if named in _PASSING:
         return Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, retry_after_s, may_be_applied=True, code=code)
     return _refusal(status, named, message, code)

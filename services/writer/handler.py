@@ -302,7 +302,7 @@ class Handler:
             work.entry = replace(work.entry, applied=replace(work.entry.applied, in_doubt=False))
         else:
             work.retry_after_s = decision.after_s
-            if fault.reason is Reason.THROTTLED or (fault.reason is Reason.GRAPH_UNAVAILABLE and fault.retry_after_s):
+            if fault.reason is Reason.THROTTLED or (fault.scope is not Scope.ENTRY and fault.retry_after_s):
                 self._rests.begin(work.job.lane, decision.after_s)
         log.info(
             "graph fault",

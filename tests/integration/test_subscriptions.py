@@ -183,7 +183,7 @@ async def subscribed(tenant: Tenant, user: str, *, other_than: str | None = None
         known = row["subscription_id"] if row is not None else None
         return known if known in there and known != other_than and not row["in_doubt"] else None
 
-    found = await until(look, f"a subscription of {user}", timeout_s=20)
+    found = await until(look, f"a subscription of {user}")
     assert found is not None
     return found
 
@@ -221,7 +221,7 @@ async def know_secret(tenant: Tenant, user: str, state: str = "hush") -> str:
 
 def soon(look: Callable[[], Awaitable[Any]], what: str) -> Awaitable[Any]:
     """What must be so within a second; the machine may be slow, so it is measured by whoever asks for it."""
-    return until(look, what, timeout_s=10)
+    return until(look, what)
 
 
 # -- the webhook ------------------------------------------------------------------------------------------------------
@@ -387,7 +387,7 @@ async def test_it_is_renewed_well_before_it_ends(world: World) -> None:
                 row = await kept(tenant, "anna")
                 return bool(row["expires_at"] > puller.now() + timedelta(days=5.9))
 
-            await until(renewed, "the renewal", timeout_s=20)
+            await until(renewed, "the renewal")
             [one] = await held(tenant)
             assert (one.id, one.expires_at_s > time.time() + ahead_s + 5 * DAY_S) == (subscription_id, True)
             assert await operations(tenant, "create_subscription") == [201]
@@ -420,7 +420,7 @@ async def test_what_microsoft_says_of_the_subscription_is_done(world: World) -> 
         async def renewed() -> bool:
             return await operations(tenant, "update_subscription") == [200]
 
-        await until(renewed, "the renewal", timeout_s=20)
+        await until(renewed, "the renewal")
         assert await operations(tenant, "reauthorize_subscription") == []
         await settle(tenant)
 
@@ -440,7 +440,7 @@ async def test_a_mailbox_that_is_pulled_no_more_is_unsubscribed(world: World) ->
         async def gone() -> bool:
             return await kept(tenant, "anna") is None and [one.id for one in await held(tenant)] == [bens]
 
-        await until(gone, "the subscription to go", timeout_s=20)
+        await until(gone, "the subscription to go")
 
 
 async def test_without_a_public_address_nothing_is_subscribed_and_what_was_goes(world: World) -> None:
@@ -452,7 +452,7 @@ async def test_without_a_public_address_nothing_is_subscribed_and_what_was_goes(
             async def gone() -> bool:
                 return await kept(tenant, "anna") is None and await held(tenant) == []
 
-            await until(gone, "the subscription to go", timeout_s=20)
+            await until(gone, "the subscription to go")
 
 
 async def test_another_address_takes_the_place_of_the_first(world: World) -> None:
@@ -535,7 +535,7 @@ async def _troubled(tenant: Tenant, user: str, trouble: str) -> None:
         row = await kept(tenant, user)
         return row is not None and row["trouble"] == trouble
 
-    await until(look, f"the trouble {trouble}", timeout_s=20)
+    await until(look, f"the trouble {trouble}")
 
 
 async def test_a_full_mailbox_is_polled_until_there_is_room(world: World) -> None:
@@ -560,7 +560,7 @@ async def test_while_microsoft_does_not_reach_us_one_at_a_time_tries(world: Worl
         async with told(
             world, listen=False, puller_webhook_port=port, puller_subscription_max_calls=2, **seldom
         ) as one:
-            await until(lambda: _some(tenant, 3), "a few attempts", timeout_s=20)
+            await until(lambda: _some(tenant, 3), "a few attempts")
             assert len(await operations(tenant, "create_subscription")) < 6
             async with webhook_server(one.settings, one.inbox):
                 for user in users:

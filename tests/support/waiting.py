@@ -8,9 +8,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOOK_S = 0.02
+# For a machine that does much else besides. Nothing waits for as long that goes right.
+PATIENCE_S = 60.0
 
 
-async def until(look: Callable[[], Awaitable[T]], what: str, *, timeout_s: float = 30.0) -> T:
+async def until(look: Callable[[], Awaitable[T]], what: str, *, timeout_s: float = PATIENCE_S) -> T:
     """The first true thing that `look` gives; fails with `what` was awaited and what was seen last."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -37,7 +37,7 @@ from services.puller.settings import PullerSettings
 from services.writer import __main__ as writer
 from services.writer.settings import WriterSettings
 from simulator.client import App, SimulatorAdmin, StoredEvent
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 CLIENT_ID = "11111111-2222-4333-8444-555555555555"
 CLIENT_SECRET = "a secret of the simulator"
@@ -344,7 +344,7 @@ class Tenant:
         mine = [o for o in self.world.outcomes[self.id] if o.id == item and o.assignee == assignee]
         return [(o.revision, o.ending, o.reason.value) for o in sorted(mine, key=lambda o: o.plan)]
 
-    async def outcome(self, event: Any, assignee: str, *, timeout_s: float = 30.0) -> Outcome:
+    async def outcome(self, event: Any, assignee: str, *, timeout_s: float = PATIENCE_S) -> Outcome:
         """Wait for the outcome of this event's revision for the assignee; the last one if there are several plans."""
 
         async def look() -> Outcome | None:
@@ -364,7 +364,7 @@ class Tenant:
         told = [change for change in self.world.changes[self.id] if change.user == user]
         return told if kind is None else [change for change in told if isinstance(change, kind)]
 
-    async def change(self, user: str, kind: type[Any], *, number: int = 1, timeout_s: float = 30.0) -> Any:
+    async def change(self, user: str, kind: type[Any], *, number: int = 1, timeout_s: float = PATIENCE_S) -> Any:
         """Wait for so many changes of this type in the user's calendars; gives the last of them."""
 
         async def look() -> list[Any]:
@@ -404,7 +404,7 @@ class Tenant:
         """What was published of a user's account, or without one of the tenant as a whole, oldest first."""
         return [status for status in self.world.statuses[self.id] if status.user == user]
 
-    async def status(self, user: str | None, reason: str, *, timeout_s: float = 30.0) -> AccountStatus:
+    async def status(self, user: str | None, reason: str, *, timeout_s: float = PATIENCE_S) -> AccountStatus:
         """Wait until the newest status of the account, or of the tenant, has this reason."""
 
         async def look() -> AccountStatus | None:
