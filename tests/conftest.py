@@ -6,17 +6,21 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
+from devstack.settings import Settings
 from devstack.stack import Stack
-from tests.support.world import World, new_world
+from tests.support.world import World, drop_template, new_world
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
 @pytest.fixture(scope="session")
 async def stack() -> AsyncIterator[Stack]:
-    """Real Kafka, real PostgreSQL and the simulator, once for the session."""
-    async with Stack() as stack:
-        yield stack
+    """Real Kafka, real PostgreSQL and the simulator, once for the session. No test pulls the machine's own plug."""
+    async with Stack(settings=Settings(devstack_fsync=False)) as stack:
+        try:
+            yield stack
+        finally:
+            await drop_template(stack)
 
 
 @pytest.fixture(scope="session")

@@ -386,8 +386,15 @@ async def test_a_recheck_on_request_does_not_wait(running: World, narrowed: dict
         assert tenant.ended("a1", "ann") == [(1, *LACKS), (1, *ACCEPTED)]
 
 
-async def test_a_recheck_on_request_of_others_lifts_nothing(running: World) -> None:
-    async with running.tenant("ann", "olga") as tenant, running.tenant("ann", "olga") as other:
+async def test_a_recheck_on_request_of_others_lifts_nothing(world: World) -> None:
+    # Nothing but a request makes anything be read again.
+    times = {"writer_access_refusal_ttl_s": 600.0, "writer_refusal_recheck_s": 600.0}
+    async with (
+        world.ingest(),
+        world.writer(**times),
+        world.tenant("ann", "olga") as tenant,
+        world.tenant("ann", "olga") as other,
+    ):
         for one in (tenant, other):
             assert await assign(one) == LACKS
             await share(one, "write")

@@ -341,18 +341,17 @@ async def test_one_tenants_bulk_does_not_delay_another(world: World) -> None:
         world.tenant("ann") as other,
     ):
         await world.admin.set_limits(bulk.directory, latency_ms=100)
-        await bulk.publish(*[bulk.action(f"a{number}", crowd[number % 30]) for number in range(3_000)])
+        await bulk.publish(*[bulk.action(f"a{number}", crowd[number % 30]) for number in range(1_500)])
 
         async def busy() -> bool:
             return bool(world.outcomes[bulk.id])
 
         await until(busy, "the bulk to be under way")
-        started = time.monotonic()
         action = other.action("a1", "ann")
         await other.publish(action)
         await other.outcome(action, "ann")
-        assert time.monotonic() - started < 10
-        assert len(world.outcomes[bulk.id]) < 3_000
+        # Measured in the bulk's own progress: seconds would say how busy the machine is.
+        assert len(world.outcomes[bulk.id]) < 1_500 / 2
 
 
 async def test_what_cannot_leave_a_closed_mailbox_is_left_and_told(world: World) -> None:

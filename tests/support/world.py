@@ -446,15 +446,10 @@ async def new_world(stack: Stack) -> AsyncIterator[World]:
     name = f"w{uuid4().hex[:10]}"
     server = await asyncpg.connect(stack.postgres.dsn)
     try:
-        await server.execute(f"CREATE DATABASE {name}")
+        await server.execute(f"CREATE DATABASE {name} TEMPLATE {await _template(stack, server)}")
     finally:
         await server.close()
     dsn = _with_database(stack.postgres.dsn, name)
-    database = await asyncpg.connect(dsn)
-    try:
-        await migrate(database)
-    finally:
-        await database.close()
     producer = AIOKafkaProducer(bootstrap_servers=stack.kafka.bootstrap, enable_idempotence=True, linger_ms=0)
     await producer.start()
     try:
@@ -474,6 +469,30 @@ async def new_world(stack: Stack) -> AsyncIterator[World]:
             await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
         finally:
             await server.close()
+
+
+TEMPLATE = f"calbus_template_{os.getpid()}"
+
+
+async def _template(stack: Stack, server: asyncpg.Connection) -> str:
+    """A migrated database to copy, which costs half of migrating anew. `drop_template` ends it."""
+    if not await server.fetchval("SELECT true FROM pg_database WHERE datname = $1", TEMPLATE):
+        await server.execute(f"CREATE DATABASE {TEMPLATE}")
+        database = await asyncpg.connect(_with_database(stack.postgres.dsn, TEMPLATE))
+        try:
+            await migrate(database)
+        finally:
+            await database.close()
+    return TEMPLATE
+
+
+async def drop_template(stack: Stack) -> None:
+    """Leave nothing behind on a server that was given."""
+    server = await asyncpg.connect(stack.postgres.dsn)
+    try:
+        await server.execute(f"DROP DATABASE IF EXISTS {TEMPLATE}")
+    finally:
+        await server.close()
 
 
 def _free_port() -> int:
