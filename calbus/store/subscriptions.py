@@ -19,14 +19,14 @@ s.in_doubt, s.attempts, s.trouble, s.due_at, s.lease
 _ADD_WANTED = """
 INSERT INTO mailbox_subscription (lane, directory, mailbox, due_at)
 SELECT DISTINCT ON (p.lane) p.lane, p.directory, p.mailbox, $1::timestamptz FROM calendar_pull p
-WHERE NOT EXISTS (SELECT FROM mailbox_subscription s WHERE s.lane = p.lane)
+WHERE NOT p.paused AND NOT EXISTS (SELECT FROM mailbox_subscription s WHERE s.lane = p.lane)
 ORDER BY p.lane, p.pull_id
 ON CONFLICT DO NOTHING
 """
 
 _MARK_WANTED = """
 UPDATE mailbox_subscription s SET wanted = NOT s.wanted, attempts = 0, due_at = $1
-WHERE s.wanted <> ($2 AND EXISTS (SELECT FROM calendar_pull p WHERE p.lane = s.lane))
+WHERE s.wanted <> ($2 AND EXISTS (SELECT FROM calendar_pull p WHERE p.lane = s.lane AND NOT p.paused))
 """
 
 # One that cannot be taken back comes by itself when its wait is over.
@@ -83,7 +83,7 @@ WHERE subscription_id = ANY ($1)
 # In the order of their ids, lest two that are told of the same mailboxes wait for each other.
 _PULL_NOW = """
 UPDATE calendar_pull p SET due_at = least(p.due_at, now()), asked_at = now(), full_asked = p.full_asked OR $2
-FROM (SELECT pull_id FROM calendar_pull WHERE lane = ANY ($1) ORDER BY pull_id FOR UPDATE) asked
+FROM (SELECT pull_id FROM calendar_pull WHERE lane = ANY ($1) AND NOT is_default ORDER BY pull_id FOR UPDATE) asked
 WHERE p.pull_id = asked.pull_id
 """
 

@@ -19,7 +19,7 @@ from calbus.graph.client import GraphClient
 from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import pulls
-from calbus.store.pulls import Claimed, LeaseLostError
+from calbus.store.pulls import Claimed, LeaseLostError, Pull
 from calbus.telemetry import PULL_CALENDARS, PULL_FIRST_ITEMS, PULL_LAG_SECONDS, PULL_LEASED, log
 from services.puller.mailbox import LeasedMailbox, RestError
 from services.puller.rounds import Rounds
@@ -134,7 +134,7 @@ class Leases:
         rests_s = 0.0
         try:
             for pull in await self._insist(lambda: pulls.due_of(self._pool, claimed.lane, CALENDARS_MAX_PER_TURN)):
-                await self._rounds.turn(mailbox, pull)
+                await self._turn(mailbox, pull)
         except RestError as rest:
             rests_s = rest.wait_s
         except LeaseLostError:
@@ -148,6 +148,15 @@ class Leases:
             log.exception("pulling a mailbox broke off", lane=claimed.lane)
             rests_s = BROKEN_S
         await self._insist(lambda: self._release(claimed.lane, mailbox.spent_until, rests_s))
+
+    async def _turn(self, mailbox: LeasedMailbox, pull: Pull) -> None:
+        try:
+            await self._rounds.turn(mailbox, pull)
+        except (RestError, LeaseLostError):
+            raise
+        except Exception:  # noqa: BLE001 - one calendar must not hold up the others of its mailbox
+            log.exception("pulling a calendar broke off", lane=mailbox.lane, pull_id=pull.pull_id)
+            await self._rounds.broke(pull, BROKEN_S)
 
     async def _release(self, lane: str, spent_until: datetime | None, rests_s: float) -> None:
         await pulls.release(self._pool, self._owner, lane, spent_until=spent_until, rests_s=rests_s)

@@ -43,6 +43,8 @@ class PullerSettings(KafkaSettings, PostgresSettings, GraphSettings, Subscriptio
     """Wait after a passing fault; doubled each time."""
     puller_retry_max_s: Annotated[float, Field(gt=0, le=86_400)] = 900.0
     """The longest such wait."""
+    puller_confirm_s: Annotated[float, Field(gt=0, le=3_600)] = 30.0
+    """What an administrator or the user must mend is met once more, after so long, before it is told."""
     puller_reprobe_first_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     """Wait where somebody else must act first (an administrator, say); doubled each time."""
     puller_reprobe_max_s: Annotated[float, Field(gt=0, le=86_400)] = 3_600.0

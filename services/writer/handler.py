@@ -19,9 +19,10 @@ from calbus.graph.client import BATCH_MAX_REQUESTS, GraphClient
 from calbus.graph.errors import Fault, Scope
 from calbus.outage import Dependency
 from calbus.outcomes import ending_without_writing, outcome
-from calbus.store import entries, outbox
+from calbus.store import entries, outbox, pulls
 from calbus.store.accounts import Account
 from calbus.store.entries import Due, Loaded, Result
+from calbus.store.pulls import Lost
 from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
@@ -77,6 +78,8 @@ class _Work:
     refusal: Reason | None = None
     # The refusal of an earlier look no longer holds: the plan is opened anew before anything is written.
     reopens: bool = False
+    # The event that it stood as, if somebody removed that and it is to stand on.
+    lost: Lost | None = None
     retry_after_s: float | None = None
     # The step that is ready to be sent, or under way.
     step: Step | None = None
@@ -279,6 +282,8 @@ class Handler:
                 lane=place.lane,
                 reason=response.fault.reason if response.fault is not None else None,
             )
+        if after.fault is not None and after.fault.reason is Reason.EVENT_GONE:
+            work.lost = _lost(work.entry, after.entry) or work.lost
         work.entry = after.entry
         work.requests += 1
         work.repeat = response.fault if step is Step.CREATE else None
@@ -338,6 +343,10 @@ class Handler:
             await entries.disturb(connection, overtaken)
             reopened = [(work.entry.entry_id, work.entry.desired.plan) for work in works if work.reopens]
             await entries.reopen(connection, reopened)
+            # Whoever is overtaken finds it removed again.
+            await pulls.put_lost(
+                connection, [work.lost for work in works if work.lost and work.job.entry_id in recorded]
+            )
             outcomes = [
                 decided
                 for work in works
@@ -436,6 +445,17 @@ def _place(work: _Work) -> Place:
     place = work.entry.target
     assert place is not None
     return place
+
+
+def _lost(before: Entry, after: Entry) -> Lost | None:
+    """The event that is gone from where it is to stand: nobody but its user removed it."""
+    was = before.applied
+    if was.event_id is None or was.place is None or after.applied.event_id is not None:
+        return None
+    if before.desired.intent is not Intent.PRESENT or not was.place.is_same(before.desired.place):
+        return None
+    key = (was.etag or "").removeprefix("W/").strip('"')
+    return Lost(was.event_id, before.entry_id, before.item.tenant, before.assignee, was.place, key)
 
 
 def _spread(entry_id: UUID, attempts: int) -> float:

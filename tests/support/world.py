@@ -68,6 +68,7 @@ TEST_TIMES = {
     "puller_reprobe_first_s": 0.2,
     "puller_reprobe_max_s": 0.5,
     "puller_later_s": 0.2,
+    "puller_confirm_s": 0.1,
     "log_level": "error",
 }
 
@@ -391,7 +392,7 @@ class Tenant:
         async def look() -> bool:
             rows = await self.world.fetch(
                 "SELECT began_at >= $3 AND pulled_at >= began_at FROM calendar_pull "
-                "WHERE tenant = $1 AND username = $2",
+                "WHERE tenant = $1 AND username = $2 AND NOT is_default",
                 self.id,
                 user,
                 now,
