@@ -59,6 +59,10 @@ RETURNING true
 
 _FORGET = "DELETE FROM mailbox_subscription WHERE lane = $1 AND lease = $2 AND NOT wanted"
 
+_IS_SHARED = """
+SELECT EXISTS (SELECT FROM mailbox_subscription WHERE subscription_id = $1 AND lane <> $2 AND wanted)
+"""
+
 _POSTPONE = """
 UPDATE mailbox_subscription SET due_at = $2::timestamptz + random() * interval '1 second' * $3
 WHERE directory = $1 AND due_at < $2
@@ -180,6 +184,11 @@ async def record(connection: Connection, kept: Kept, now: datetime, *, release: 
 async def forget(pool: asyncpg.Pool, kept: Kept) -> bool:
     """Drop what is neither subscribed to nor wanted; False if it is wanted again or in another hand."""
     return await pool.execute(_FORGET, kept.lane, kept.lease) == "DELETE 1"
+
+
+async def is_shared(pool: asyncpg.Pool, kept: Kept) -> bool:
+    """Whether the same subscription tells of the mailbox under another name of its directory."""
+    return bool(await pool.fetchval(_IS_SHARED, kept.subscription_id, kept.lane))
 
 
 async def postpone(pool: asyncpg.Pool, directory: str, until: datetime, spread_s: float) -> None:

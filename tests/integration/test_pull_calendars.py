@@ -1,5 +1,7 @@
 """Which calendars come down, under which names, and what is known of them while a switch is off."""
 
+from urllib.parse import quote
+
 from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryRemoved, EntryRescheduled
 from schemas.results import Ending, SyncRequested
 from tests.integration.test_calendars import as_the_user, make_calendar
@@ -15,7 +17,9 @@ async def test_an_appointment_that_goes_to_another_calendar_is_gone_from_the_fir
     async with world.ingest(), world.tenant("ann") as tenant, world.puller():
         team = await make_calendar(tenant, "ann", "Team")
         private = await make_calendar(tenant, "ann", "Private")
-        await tenant.publish(tenant.account("ann", direction="down", detail="full", down_calendars=["", "Team"]))
+        await tenant.publish(
+            tenant.account("ann", direction="down", detail="full", down_calendars=["Calendar", "Team"])
+        )
         event = await tenant.appointment("ann", "Dentist")
         await tenant.change("ann", AppointmentUpserted)
         await move_to(tenant, event.id, team)
@@ -80,7 +84,9 @@ async def test_the_default_calendar_is_told_once_whatever_it_is_called(world: Wo
 async def test_several_calendars_come_down_and_one_that_is_deleted_is_told_and_found_again(world: World) -> None:
     async with world.ingest(), world.tenant("ann") as tenant, world.puller():
         team = await make_calendar(tenant, "ann", "Team")
-        await tenant.publish(tenant.account("ann", direction="down", detail="full", down_calendars=["", "team"]))
+        await tenant.publish(
+            tenant.account("ann", direction="down", detail="full", down_calendars=["Calendar", "team"])
+        )
         mine = await tenant.appointment("ann", "Dentist")
         theirs = await tenant.appointment("ann", "Stand-up", day=2)
         await move_to(tenant, theirs.id, team)
@@ -91,7 +97,7 @@ async def test_several_calendars_come_down_and_one_that_is_deleted_is_told_and_f
 
         await until(told, "the other calendar to come down")
         removed = len(tenant.changes("ann", AppointmentRemoved))
-        await as_the_user(tenant, "ann", "DELETE", f"calendars/{team}")
+        await as_the_user(tenant, "ann", "DELETE", f"calendars/{quote(team, safe='')}")
         gone = await tenant.change("ann", AppointmentRemoved, number=removed + 1)
         assert gone.calendar == "team"
         status = await tenant.status("ann", "calendar_missing")
