@@ -108,6 +108,9 @@ async def judge(
             batch.keep_unclear(sighting, known)
         elif (verdict := _verdict(view, item, ground, now)) is not None:
             batch.add(item, verdict, known)
+        elif known is not None:
+            # It stays as it was known, and is not read for ever.
+            batch.kept.append(Kept(sighting.event_id, known.seen, known.entry_id))
     await pulls.put_events(connection, pull.pull_id, pull.round, batch.kept)
     await pulls.forget_events(connection, pull.pull_id, batch.forgotten)
     await pulls.forget_lost(

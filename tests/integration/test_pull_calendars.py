@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryRemoved, EntryRescheduled
-from schemas.results import Ending, SyncRequested
+from schemas.results import Ending
 from tests.integration.test_calendars import as_the_user, make_calendar
 from tests.support.waiting import until
 from tests.support.world import Tenant, World
@@ -111,36 +111,6 @@ async def test_several_calendars_come_down_and_one_that_is_deleted_is_told_and_f
             return (last.calendar, last.subject) == ("team", "Dentist")
 
         await until(found, "the calendar of that name to come down again")
-
-
-async def test_none_pauses_the_way_down_and_it_resumes_where_it_left_off(world: World) -> None:
-    async with world.ingest(), world.tenant("ann") as tenant, world.puller():
-        await tenant.publish(tenant.account("ann", direction="down", detail="full"))
-        stays = await tenant.appointment("ann", "Stays")
-        goes = await tenant.appointment("ann", "Goes", day=2)
-        await tenant.change("ann", AppointmentUpserted, number=2)
-        for paused in ({"direction": "none"}, {"direction": "down", "blocked": True}):
-            await tenant.publish(tenant.account("ann", detail="full", **paused))
-
-            async def is_paused() -> bool:
-                return bool(await world.fetch("SELECT FROM calendar_pull WHERE paused"))
-
-            await until(is_paused, "the calendar to be paused")
-            before = (await tenant.stats()).requests
-            await world.admin.user_edits(
-                tenant.directory, tenant.mailbox("ann"), stays.id, {"subject": str(sorted(paused))}
-            )
-            if paused["direction"] == "none":
-                await world.admin.user_deletes(tenant.directory, tenant.mailbox("ann"), goes.id)
-            await tenant.publish(SyncRequested(tenant=tenant.id))
-            await tenant.publish(tenant.account("ann", direction="down", detail="full"))
-            number = 3 if paused["direction"] == "none" else 4
-            told = await tenant.change("ann", AppointmentUpserted, number=number)
-            assert told.subject == str(sorted(paused))
-            assert (await tenant.stats()).requests - before <= 12
-        assert len(tenant.changes("ann", AppointmentRemoved)) == 1
-        await tenant.pulled("ann")
-        assert len(tenant.changes("ann")) == 5
 
 
 async def test_more_detail_is_told_as_soon_as_it_is_chosen_and_less_keeps_nothing(world: World) -> None:

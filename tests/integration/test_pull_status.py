@@ -1,7 +1,7 @@
 """Whether the way down of an account works is told, by whose move it is; what is broken holds up nothing else."""
 
 from schemas.changes import AppointmentRemoved, AppointmentUpserted
-from schemas.results import AccountState, SyncRequested, Way
+from schemas.results import SyncRequested, Way
 from simulator.client import Fault
 from tests.support.waiting import until
 from tests.support.world import CLIENT_ID, ROLES, Tenant, World
@@ -14,28 +14,6 @@ async def down(tenant: Tenant, *users: str, **fields: str) -> None:
 
 async def told(tenant: Tenant, user: str | None) -> list[tuple[str, str]]:
     return [(status.way.value, status.reason.value) for status in tenant.statuses(user)]
-
-
-async def test_a_mailbox_that_is_closed_and_opened_is_told_once_each(world: World) -> None:
-    async with world.ingest(), world.tenant("ann", "bob") as tenant, world.puller():
-        await down(tenant, "ann", "bob")
-        first = await tenant.status("ann", "working")
-        assert (first.way, first.state) == (Way.DOWN, AccountState.WORKING)
-        await tenant.status("bob", "working")
-        closed = [tenant.mailbox("ann")]
-        await world.admin.change_app(tenant.directory, CLIENT_ID, denied_mailboxes=closed)
-        troubled = await tenant.status("ann", "access_policy")
-        assert (troubled.state, troubled.next_actor) == (AccountState.TROUBLED, "administrator")
-        assert troubled.remedy
-        await world.admin.change_app(tenant.directory, CLIENT_ID, denied_mailboxes=[])
-        # Whoever opened it need not wait until it is tried again.
-        await tenant.publish(SyncRequested(tenant=tenant.id, user="ann"))
-        await tenant.status("ann", "working")
-        await tenant.pulled("ann")
-        expected = [("down", "working"), ("down", "access_policy"), ("down", "working")]
-        assert await told(tenant, "ann") == expected
-        assert await told(tenant, "bob") == [("down", "working")]
-        assert await told(tenant, None) == []
 
 
 async def test_a_directory_that_keeps_calbus_out_is_told_of_the_tenant_only(world: World) -> None:
@@ -111,3 +89,25 @@ async def test_a_calendar_whose_turn_breaks_off_holds_up_no_other_of_its_mailbox
 
 async def _broken(world: World) -> bool:
     return bool(await world.fetch("SELECT FROM calendar_pull WHERE last_error = 'broken'"))
+
+
+async def test_an_event_that_cannot_be_judged_is_not_read_for_ever(world: World) -> None:
+    async with world.ingest(), world.writer(), world.tenant("ann") as tenant:
+        action = tenant.action("a1", "ann")
+        await tenant.publish(action)
+        await tenant.outcome(action, "ann")
+        async with world.puller():
+            await tenant.pulled("ann")
+            [event] = await tenant.calendar("ann")
+            # What no version of calbus writes.
+            await world.fetch("UPDATE entry SET content = '{}'")
+            await world.admin.user_deletes(tenant.directory, tenant.mailbox("ann"), event.id)
+            await until(lambda: _read(tenant), "the event to be read")
+            await tenant.pulled("ann")
+            await tenant.pulled("ann")
+        page = await world.admin.ledger(tenant.directory, operation="get")
+        assert len(page.value) == 1
+
+
+async def _read(tenant: Tenant) -> bool:
+    return bool((await tenant.world.admin.ledger(tenant.directory, operation="get")).value)
