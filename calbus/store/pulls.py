@@ -102,6 +102,15 @@ UPDATE calendar_pull SET due_at = least(due_at, now()), asked_at = now(), full_a
 WHERE tenant = $1 AND ($2::text IS NULL OR username = $2) AND NOT is_default
 """
 
+# One that somebody writes at this moment has its turn, and is not waited for.
+_ASK_FAILING = """
+UPDATE calendar_pull p SET due_at = least(p.due_at, now()), asked_at = now() FROM (
+    SELECT pull_id FROM calendar_pull
+    WHERE tenant = $1 AND ($2 = '' OR username = $2) AND failures > 0 AND NOT is_default
+    FOR NO KEY UPDATE SKIP LOCKED
+) f WHERE p.pull_id = f.pull_id
+"""
+
 _CLAIM = """
 WITH due AS (
     SELECT l.lane FROM calendar_pull p JOIN pull_lane l ON l.lane = p.lane
@@ -432,6 +441,11 @@ async def keep_in_step(pool: asyncpg.Pool) -> Steps:
 async def ask(connection: Connection | asyncpg.Pool, tenant: str, user: str | None, *, full: bool = False) -> int:
     """Let a user's calendars, or all of a tenant's, be due now; gives how many. `full`: what was seen may be wrong."""
     return _count(await connection.execute(_ASK, tenant, user, full))
+
+
+async def ask_failing(connection: Connection, tenant: str, user: str) -> None:
+    """A setting has changed: what failed of the account is tried now; without a user, whatever of the tenant's did."""
+    await connection.execute(_ASK_FAILING, tenant, user)
 
 
 async def claim(pool: asyncpg.Pool, owner: str, *, lease_s: float, limit: int) -> list[Claimed]:
