@@ -104,6 +104,8 @@ WHERE lane = $1 AND lease_owner = $2
 
 _HOLD = "SELECT true FROM pull_lane WHERE lane = $1 AND lease_owner = $2 FOR NO KEY UPDATE"
 
+_HOLD_CALENDAR = "SELECT true FROM calendar_pull WHERE pull_id = $1 AND version = $2 FOR NO KEY UPDATE"
+
 _DUE_OF = """
 SELECT p.*, a.body ->> 'detail' AS detail, t.body ->> 'touched' AS touched
 FROM calendar_pull p
@@ -369,9 +371,14 @@ async def release(
     await pool.execute(_RELEASE, lane, owner, spent_until, rests_s)
 
 
-async def hold(connection: Connection, owner: str, lane: str) -> None:
-    """Until the transaction ends, the mailbox is the owner's. Raises LeaseLostError if it is not."""
+async def hold(connection: Connection, owner: str, lane: str, pull: Pull) -> None:
+    """Until the transaction ends, the mailbox is the owner's and the calendar as `pull` says.
+
+    Raises LeaseLostError if it is not: then nothing that was found may be told, or the calendar is not pulled any more.
+    """
     if not await connection.fetchval(_HOLD, lane, owner):
+        raise LeaseLostError
+    if not await connection.fetchval(_HOLD_CALENDAR, pull.pull_id, pull.version):
         raise LeaseLostError
 
 

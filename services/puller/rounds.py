@@ -361,11 +361,11 @@ class _Turn:
         self.pull = await self._store(lambda connection: pulls.found_calendar(connection, self.pull, found_id))
 
     async def _store(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do it in a transaction that holds the lease."""
+        """Do it in a transaction that holds the lease, as long as the settings are those that the turn began with."""
 
         async def attempt() -> T:
             async with self._rounds.pool.acquire() as connection, connection.transaction():
-                await pulls.hold(connection, self._mailbox.owner, self._mailbox.lane)
+                await pulls.hold(connection, self._mailbox.owner, self._mailbox.lane, self.pull)
                 return await work(connection)
 
         return await self._rounds.insist(attempt)

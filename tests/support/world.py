@@ -87,6 +87,8 @@ class World:
         self.status_ids: list[str] = []
         self.changes: dict[str, list[Change]] = defaultdict(list)
         self.change_ids: list[str] = []
+        # Every record of the changes topic in its order, repeated ones too, with its CloudEvents id.
+        self.told: dict[str, list[tuple[str, Change]]] = defaultdict(list)
         self.admin_ports: dict[int, int] = {}
         self.dead_letters: list[tuple[DeadLetter, Any]] = []
 
@@ -222,6 +224,7 @@ class World:
                     assert isinstance(change, Change)
                     event_id = headers["ce_id"].decode()
                     assert record.key == f"account/{change.tenant}/{change.user}".encode()
+                    self.told[change.tenant].append((event_id, change))
                     if event_id not in self.change_ids:
                         self.changes[change.tenant].append(change)
                     self.change_ids.append(event_id)
