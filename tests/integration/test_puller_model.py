@@ -8,19 +8,19 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
-from hypothesis import Phase, given, seed, settings
+from hypothesis import Phase, assume, given, seed, settings
 
 from devstack.stack import Stack
-from tests.support.puller_model import Fleet, Step, play, readable, scripts
+from tests.support.puller_model import Fleet, Step, is_varied, play, readable, scripts
 from tests.support.world import World, _free_port, new_world
 
 # To repeat a run of the slow form, as far as engines and processes repeat themselves.
 SEED = int(os.environ.get("CALBUS_MODEL_SEED") or secrets.randbits(32))
-EXAMPLES = int(os.environ.get("CALBUS_MODEL_EXAMPLES") or 100)
-BOX_S = 240.0
-# No example is made smaller: each takes seconds, and none repeats itself to the millisecond.
+BOX_S = float(os.environ.get("CALBUS_MODEL_BOX_S") or 120.0)
+# No script is made smaller: each takes seconds, and none repeats itself to the millisecond.
 PHASES = (Phase.explicit, Phase.generate)
 
 
@@ -31,47 +31,51 @@ async def world(stack: Stack) -> AsyncIterator[World]:
         yield world
 
 
+@dataclass(slots=True)
+class Box:
+    """Pullers, and how many scripts they may still be given."""
+
+    fleet: Fleet
+    ends_at: float
+    played: int = 0
+
+    async def play(self, world: World, script: list[Step]) -> None:
+        """Play it, unless the time is over."""
+        if time.monotonic() < self.ends_at:
+            self.played += 1
+            print(f"seed {SEED}, script {self.played}:\n{readable(script)}", flush=True)
+            await play(world, self.fleet, script)
+            print(f"played {self.played} scripts", flush=True)
+
+
 @pytest.fixture(scope="module")
-async def tasks(world: World) -> AsyncIterator[Fleet]:
+async def fleet(world: World) -> AsyncIterator[Fleet]:
     """Pullers in this process, which are cancelled to kill them."""
     fleet = Fleet(world, _free_port(), processes=False)
     yield fleet
     await fleet.all_down()
 
 
-@pytest.fixture(scope="module")
-async def processes(world: World) -> AsyncIterator[Fleet]:
-    """Pullers in processes, which are killed with SIGKILL."""
-    fleet = Fleet(world, _free_port(), processes=True)
-    yield fleet
+@pytest.fixture(params=["tasks", "processes"], scope="module")
+async def box(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Box]:
+    """Pullers in this process, which are cancelled, or in processes, which are killed with SIGKILL."""
+    fleet = Fleet(world, _free_port(), processes=request.param == "processes")
+    yield Box(fleet, time.monotonic() + BOX_S)
     await fleet.all_down()
 
 
-@settings(max_examples=5, derandomize=True, database=None, deadline=None, phases=PHASES)
-@given(script=scripts(24))
-async def test_what_is_told_is_what_stands(world: World, tasks: Fleet, script: list[Step]) -> None:
-    await play(world, tasks, script)
-
-
-class Box:
-    """The time that is left, and how many scripts were played in it."""
-
-    ends_at: float | None = None
-    played = 0
+@settings(max_examples=3, derandomize=True, database=None, deadline=None, phases=PHASES)
+@given(script=scripts(16))
+async def test_what_is_told_is_what_stands(world: World, fleet: Fleet, script: list[Step]) -> None:
+    assume(is_varied(script, 7))
+    await play(world, fleet, script)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @seed(SEED)
-@settings(max_examples=EXAMPLES, database=None, deadline=None, phases=PHASES)
+@settings(max_examples=100, database=None, deadline=None, phases=PHASES)
 @given(script=scripts(40))
-async def test_what_is_told_is_what_stands_whoever_is_killed(
-    world: World, processes: Fleet, script: list[Step]
-) -> None:
-    now = time.monotonic()
-    Box.ends_at = Box.ends_at or now + BOX_S
-    if now > Box.ends_at:
-        return
-    Box.played += 1
-    print(f"seed {SEED}, script {Box.played}\n{readable(script)}")  # noqa: T201 - shown if it fails
-    await play(world, processes, script)
+async def test_what_is_told_is_what_stands_whoever_is_killed(world: World, box: Box, script: list[Step]) -> None:
+    assume(is_varied(script, 10))
+    await box.play(world, script)

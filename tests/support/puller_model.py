@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 from calbus.graph.events import MARKER
 from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryRemoved
 from schemas.items import ActionUpserted
-from schemas.results import Ending
 from simulator.client import AdminRefused, App, Fault, StoredEvent, Switches
 from tests.support.mirror import Mirror
 from tests.support.waiting import until
-from tests.support.world import CLIENT_ID, CLIENT_SECRET, ROLES, SOURCE, Tenant, World, kill
+from tests.support.world import CLIENT_ID, CLIENT_SECRET, ROLES, Tenant, World, kill
 
 ZONE = ZoneInfo("Europe/Amsterdam")
 # An application of somebody else's: what it reads is the truth, and what it asks burdens nobody.
@@ -566,6 +565,11 @@ def scripts(max_steps: int) -> st.SearchStrategy[list[Step]]:
     return st.builds(lambda first, one, two: [*first, *one, Quiet(), *two, Quiet()], beginning, act, act)
 
 
+def is_varied(script: Sequence[Step], kinds: int) -> bool:
+    """Whether it has so many kinds of steps that playing it is worth the time."""
+    return len({type(step) for step in script}) >= kinds
+
+
 def readable(script: Sequence[Step]) -> str:
     """The script as Python."""
     return "[\n" + "".join(f"    {step!r},\n" for step in script) + "]"
@@ -756,7 +760,9 @@ async def _entries_differ(stage: Stage, mirror: Mirror, user: str) -> list[str]:
         else:
             masters = {one.immutable_id for one in standing}
             there = [
-                (_moment(one, "start"), _moment(one, "end"), "") for one in shown if one.get("seriesMasterId") in masters
+                (_moment(one, "start"), _moment(one, "end"), "")
+                for one in shown
+                if one.get("seriesMasterId") in masters
             ]
             if sorted(there) != sorted((start, end, "") for start, end, _ in believed):
                 found.append(f"{item.id} of {user} stands as {sorted(there)}, was told as {believed}")
@@ -838,12 +844,3 @@ def _check_echoes(stage: Stage) -> None:
             case _:
                 keys = stage.keys.get(change.event_id, [])
                 assert change.change_key in keys, f"nobody did that: {_short(change)}"
-
-
-def ended_well(stage: Stage) -> bool:
-    """Whether every revision was applied or withdrawn."""
-    return all(
-        outcome.ending in (Ending.APPLIED, Ending.WITHDRAWN, Ending.SUPERSEDED)
-        for outcome in stage.tenant.world.outcomes[stage.tenant.id]
-        if outcome.source == SOURCE
-    )

@@ -44,6 +44,8 @@ CLIENT_SECRET = "a secret of the simulator"
 # What an administrator consents to who wants all of it; without the second, categories have no colours.
 ROLES = ("Calendars.ReadWrite", "MailboxSettings.ReadWrite")
 PARTITIONS = 4
+# A process that starts on a busy machine, twelve at a time.
+READY_S = 90.0
 SOURCE = "planner"
 
 # Quick retries: the schedule's shape is what is tested, not its length.
@@ -149,7 +151,7 @@ class World:
         )
         self.admin_ports[process.pid] = port
         try:
-            await until(lambda: _ready(port), f"{service} to be ready")
+            await until(lambda: _ready(port), f"{service} to be ready", timeout_s=READY_S)
             yield process
         finally:
             if process.returncode is None:
