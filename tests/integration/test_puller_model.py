@@ -14,7 +14,7 @@ import pytest
 from hypothesis import Phase, assume, given, seed, settings
 
 from devstack.stack import Stack
-from tests.support.puller_model import Fleet, Step, is_varied, play, readable, scripts
+from tests.support.puller_model import Fleet, Step, is_varied, play, scripts
 from tests.support.world import World, _free_port, new_world
 
 # To repeat a run of the slow form, as far as engines and processes repeat themselves.
@@ -43,9 +43,7 @@ class Box:
         """Play it, unless the time is over."""
         if time.monotonic() < self.ends_at:
             self.played += 1
-            print(f"seed {SEED}, script {self.played}:\n{readable(script)}", flush=True)
             await play(world, self.fleet, script)
-            print(f"played {self.played} scripts", flush=True)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +58,9 @@ async def fleet(world: World) -> AsyncIterator[Fleet]:
 async def box(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Box]:
     """Pullers in this process, which are cancelled, or in processes, which are killed with SIGKILL."""
     fleet = Fleet(world, _free_port(), processes=request.param == "processes")
-    yield Box(fleet, time.monotonic() + BOX_S)
+    box = Box(fleet, time.monotonic() + BOX_S)
+    yield box
+    print(f"\nCALBUS_MODEL_SEED={SEED}, {request.param}: {box.played} scripts played")  # noqa: T201
     await fleet.all_down()
 
 

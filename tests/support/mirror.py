@@ -67,7 +67,7 @@ class Mirror:
         return dict(self._appointments[user, calendar])
 
     def deviations(self, entry_id: UUID) -> dict[Moment | None, Deviation]:
-        """How an entry deviates from the newest revision that was applied: None is the whole of it, else occurrences."""
+        """How an entry deviates from its newest applied revision: None is the whole of it, else occurrences."""
         found: dict[Moment | None, Deviation] = {}
         for change in self._touched[entry_id]:
             if not self._is_overwritten(change):

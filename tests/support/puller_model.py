@@ -579,17 +579,16 @@ def readable(script: Sequence[Step]) -> str:
 
 
 async def play(world: World, fleet: Fleet, script: Sequence[Step]) -> None:
-    """Play a script in a tenant of its own, and check at each `Quiet`. A failure tells the script and how far it came."""
+    """Play a script in a tenant of its own, and check at each `Quiet`. A failure tells the script and the step."""
     await fleet.all_up()
     async with _stage(world, fleet) as stage:
         for number, step in enumerate(script):
             try:
                 await step.do(stage)
-            except AssertionError as error:
+            except Exception as error:
                 told = "\n".join(f"    {_short(change)}" for _, change in world.told[stage.tenant.id])
-                raise AssertionError(
-                    f"step {number} ({step!r}) of the script\n{readable(script)}\n{error}\ntold:\n{told}"
-                ) from error
+                error.add_note(f"at step {number}, {step!r}, of the script\n{readable(script)}\nTold were:\n{told}")
+                raise
 
 
 def _short(change: Any) -> str:
@@ -813,7 +812,7 @@ def _check_ids(stage: Stage) -> None:
 
 
 def _check_order(stage: Stage) -> None:
-    """Of each event its states are told in the order in which the user made them, and calendars by when they were seen."""
+    """States of an event are told in the order in which they were made, and a calendar by when it was seen."""
     last_seen: dict[tuple[str, str], datetime] = {}
     last_state: dict[tuple[str, str], int] = {}
     known: set[str] = set()
