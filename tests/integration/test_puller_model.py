@@ -64,6 +64,7 @@ async def box(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Box
     await fleet.all_down()
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=3, derandomize=True, database=None, deadline=None, phases=PHASES)
 @given(script=scripts(16))
 async def test_what_is_told_is_what_stands(world: World, fleet: Fleet, script: list[Step]) -> None:
