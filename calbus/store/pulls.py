@@ -219,6 +219,19 @@ SELECT event_id, seen, entry_id, round, pending_at, attempts FROM pulled_event
 WHERE pull_id = $1 AND round < $2 AND pending_at IS NULL ORDER BY event_id LIMIT $3
 """
 
+# Its times are local ones: within a day of the window's edges an entry may be looked for in vain, or once too often.
+_UNSEEN = """
+SELECT e.event_id, e.entry_id FROM entry e
+WHERE e.tenant = $2 AND e.assignee = $3 AND e.event_id IS NOT NULL AND NOT e.in_doubt
+  AND e.applied_directory = $4 AND lower(e.applied_mailbox) = lower($5)
+  AND lower(coalesce(e.applied_calendar, '')) = lower($6)
+  AND e.applied_at < $7
+  AND (e.content ->> 'start')::timestamp < $9::timestamp
+  AND (coalesce(e.content ->> 'recurrence', '') <> '' OR (e.content ->> 'end')::timestamp > $8::timestamp)
+  AND NOT EXISTS (SELECT FROM pulled_event k WHERE k.pull_id = $1 AND k.event_id = e.event_id)
+ORDER BY e.event_id LIMIT $10
+"""
+
 _KNOWN = """
 SELECT count(*) AS known, count(*) FILTER (WHERE round >= $2) AS named
 FROM pulled_event WHERE pull_id = $1 AND seen IS NOT NULL
@@ -603,6 +616,30 @@ async def forget_events(connection: Connection, pull_id: int, event_ids: Sequenc
 async def unnamed(connection: Connection, pull: Pull, limit: int) -> list[Known]:
     """Events that were known before this full round and that none of its pages named."""
     return [_known(row) for row in await connection.fetch(_UNNAMED, pull.pull_id, pull.round, limit)]
+
+
+async def unseen(connection: Connection, pull: Pull, limit: int) -> list[Kept]:
+    """Our entries that stood in the window before this full round began and that no round ever named: to be read now.
+
+    Their users may have deleted them before they were ever seen.
+    """
+    assert pull.window_start is not None
+    assert pull.window_end is not None
+    place = pull.place
+    rows = await connection.fetch(
+        _UNSEEN,
+        pull.pull_id,
+        pull.tenant,
+        pull.user,
+        place.directory,
+        place.mailbox,
+        pull.calendar,
+        pull.began_at,
+        pull.window_start.replace(tzinfo=None),
+        pull.window_end.replace(tzinfo=None),
+        limit,
+    )
+    return [Kept(row["event_id"], None, row["entry_id"], 0.0) for row in rows]
 
 
 async def known_and_named(connection: Connection, pull: Pull) -> tuple[int, int]:

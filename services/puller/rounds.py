@@ -338,7 +338,15 @@ class _Turn:
             number, judged = await self.store(store)
             self._count(judged)
             if number < UNNAMED_BATCH_MAX_EVENTS:
-                return
+                break
+        while await self.store(self._look_for_unseen) == UNNAMED_BATCH_MAX_EVENTS:
+            pass
+
+    async def _look_for_unseen(self, connection: Connection) -> int:
+        """What we wrote and no round ever named is read too; gives how many there were."""
+        unseen = await pulls.unseen(connection, self.pull, UNNAMED_BATCH_MAX_EVENTS)
+        await pulls.put_events(connection, self.pull.pull_id, self.pull.round, unseen)
+        return len(unseen)
 
     async def _tell_lost(self) -> None:
         """Entries that a writer found removed, in this calendar."""

@@ -44,6 +44,8 @@ CLIENT_SECRET = "a secret of the simulator"
 # What an administrator consents to who wants all of it; without the second, categories have no colours.
 ROLES = ("Calendars.ReadWrite", "MailboxSettings.ReadWrite")
 PARTITIONS = 4
+# A process that starts on a busy machine, twelve at a time.
+READY_S = 90.0
 SOURCE = "planner"
 
 # Quick retries: the schedule's shape is what is tested, not its length.
@@ -88,6 +90,8 @@ class World:
         self.status_ids: list[str] = []
         self.changes: dict[str, list[Change]] = defaultdict(list)
         self.change_ids: list[str] = []
+        # Every record of the changes topic in its order, repeated ones too, with its CloudEvents id.
+        self.told: dict[str, list[tuple[str, Change]]] = defaultdict(list)
         self.admin_ports: dict[int, int] = {}
         self.dead_letters: list[tuple[DeadLetter, Any]] = []
 
@@ -148,7 +152,7 @@ class World:
         )
         self.admin_ports[process.pid] = port
         try:
-            await until(lambda: _ready(port), f"{service} to be ready")
+            await until(lambda: _ready(port), f"{service} to be ready", timeout_s=READY_S)
             yield process
         finally:
             if process.returncode is None:
@@ -223,6 +227,7 @@ class World:
                     assert isinstance(change, Change)
                     event_id = headers["ce_id"].decode()
                     assert record.key == f"account/{change.tenant}/{change.user}".encode()
+                    self.told[change.tenant].append((event_id, change))
                     if event_id not in self.change_ids:
                         self.changes[change.tenant].append(change)
                     self.change_ids.append(event_id)
