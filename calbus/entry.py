@@ -6,6 +6,7 @@ Values and pure functions over them; both services and the store speak in these.
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID, uuid5
@@ -88,6 +89,12 @@ class Content:
         return cls(**fields)
 
 
+@lru_cache(maxsize=2_048)
+def content_of(stored: bytes) -> Content:
+    """What a stored form says. Whoever works on an entry asks several times, and more often than it has contents."""
+    return Content.from_json(stored)
+
+
 _CONTENT_FIELDS = tuple(field.name for field in fields(Content))
 
 
@@ -110,12 +117,17 @@ class Place:
     @property
     def lane(self) -> str:
         """Names the mailbox in message keys and logs without giving the address away; the case does not matter."""
-        address = f"{self.directory}\0{self.mailbox}".lower()
-        return blake2b(address.encode(), digest_size=12).hexdigest()
+        return _lane(self.directory, self.mailbox)
 
     def is_same(self, other: "Place | None") -> bool:
         """Whether both are one calendar, however their names are written."""
         return other is not None and self.lane == other.lane and _folded(self.calendar) == _folded(other.calendar)
+
+
+@lru_cache(maxsize=20_000)
+def _lane(directory: str, mailbox: str) -> str:
+    address = f"{directory}\0{mailbox}".lower()
+    return blake2b(address.encode(), digest_size=12).hexdigest()
 
 
 def _folded(calendar: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -44,10 +45,7 @@ class GraphClient:
             again, _ = await self._send(directory, [requests[index] for index in rejected])
             for index, response in zip(rejected, again, strict=True):
                 responses[index] = response
-        for request, response in zip(requests, responses, strict=True):
-            GRAPH_REQUESTS.labels(request.operation, _status_class(response)).inc()
-            if response.fault is not None:
-                GRAPH_FAULTS.labels(response.fault.reason).inc()
+        _count(requests, responses)
         return responses
 
     async def _send(self, directory: str, requests: Sequence[Request]) -> tuple[list[Response], set[Reason]]:
@@ -62,7 +60,10 @@ class GraphClient:
             responses = [await self._single(token, requests[0])]
         else:
             responses = await self._batch(token, requests)
-        responses = [replace(response, bears_roles=bears_roles) for response in responses]
+        if bears_roles is not None:
+            responses = [
+                Response(response.status, response.body, response.fault, bears_roles) for response in responses
+            ]
         reasons = {response.fault.reason for response in responses if response.fault}
         if Reason.TOKEN_REJECTED in reasons:
             self._tokens.reject(directory, token)
@@ -145,6 +146,8 @@ def _of_batch(answer: dict[str, Any] | None) -> Response:
     if answer is None or not isinstance(answer.get("status"), int):
         fault = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, may_be_applied=True, code="missing from the batch")
         return Response(0, None, fault)
+    if 200 <= answer["status"] < 300:  # what else it says in its headers concerns nobody
+        return Response(answer["status"], answer.get("body"), None)
     given = answer.get("headers")
     headers = {str(name).lower(): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
     return _response(answer["status"], headers, answer.get("body"))
@@ -165,6 +168,16 @@ def _json(content: bytes) -> Any:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
+
+
+def _count(requests: Sequence[Request], responses: Sequence[Response]) -> None:
+    pairs = zip(requests, responses, strict=True)
+    counted = Counter((request.operation, _status_class(response)) for request, response in pairs)
+    for labels, number in counted.items():
+        GRAPH_REQUESTS.labels(*labels).inc(number)
+    for response in responses:
+        if response.fault is not None:
+            GRAPH_FAULTS.labels(response.fault.reason).inc()
 
 
 def _status_class(response: Response) -> str:
@@ -190,7 +203,9 @@ async def graph_client(settings: GraphSettings) -> AsyncIterator[GraphClient]:
     connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=tls)
     timeout = aiohttp.ClientTimeout(total=settings.graph_timeout_s)
     try:
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        # Graph's gateways set cookies that only pin a client to one of them.
+        cookies = aiohttp.DummyCookieJar()
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=cookies) as session:
             yield GraphClient(settings, session, tokens)
     finally:
         tokens.close()

@@ -10,9 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 import asyncpg
-import orjson
 
-from calbus.entry import Place
+from calbus.entry import Place, content_of
 from calbus.graph.calls import Request, Response
 from calbus.graph.categories import create_category, is_there_already, list_categories, names_of
 from calbus.graph.client import GraphClient
@@ -62,19 +61,21 @@ class Categories:
         self._told: OrderedDict[str, float] = OrderedDict()
         self._calls = asyncio.Semaphore(CALLS_MAX)
 
+    def lets_pass(self, loaded: Loaded) -> bool:
+        """Whether there is nothing to see to, or it has been seen to."""
+        wanted = _wanted(loaded)
+        return wanted is None or self._mailbox(wanted[0].lane).lets_pass(wanted[1].casefold())
+
     async def admit(self, loaded: Loaded) -> Passage:
         """See to the category of the desired content. Never refuses; a fault means that it should be tried again."""
-        desired = loaded.entry.desired
-        if desired.place is None or desired.content is None:
+        wanted = _wanted(loaded)
+        if wanted is None:
             return _OPEN
-        content = orjson.loads(desired.content)
-        name, color = content.get("category") or "", content.get("color") or "none"
-        if not name or color == "none":
-            return _OPEN
-        lane = desired.place.lane
+        place, name, color = wanted
+        lane = place.lane
         while not self._mailbox(lane).lets_pass(name.casefold()):
             if (busy := self._busy.get(lane)) is None:
-                return await self._alone(lane, loaded, desired.place, name, color)
+                return await self._alone(lane, loaded, place, name, color)
             await asyncio.wait([busy])
             if not busy.cancelled() and busy.exception() is None and busy.result().fault is not None:
                 # What stopped the other would stop this one; asked again at once, it would count against us.
@@ -150,3 +151,14 @@ class Categories:
             code=fault.code,
             request_id=fault.request_id,
         )
+
+
+def _wanted(loaded: Loaded) -> tuple[Place, str, str] | None:
+    """The mailbox, and the category and colour that it is to have; None if it needs none."""
+    desired = loaded.entry.desired
+    if desired.place is None or desired.content is None:
+        return None
+    content = content_of(desired.content)
+    if not content.category or content.color == "none":
+        return None
+    return desired.place, content.category, content.color

@@ -6,7 +6,7 @@ All state here may be lost at any moment: what is desired and not applied stands
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -15,19 +15,17 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from calbus.bus.offsets import Offsets
 from calbus.bus.wakeups import read_wakeup
-from calbus.graph.client import BATCH_MAX_REQUESTS
 from calbus.lifecycle import at_most
 from calbus.store.entries import Due
 from calbus.telemetry import LANE_QUEUE, LANES, RECORDS, log
 from schemas.events import Topic
 from services.writer.handler import Handler, Report
 from services.writer.lanes import Job, Lanes
+from services.writer.pipeline import Pipeline
 
 COMMIT_INTERVAL_S = 0.5
 COMMIT_TIMEOUT_S = 5.0
 SHED_MAX_ENTRIES = 1_000
-# Batches that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
-LINGERING_MAX_CALLS = 256
 # A job that breaks our own code is looked at again after this, in case it was the moment and not the job.
 BROKEN_JOB_S = 60.0
 
@@ -69,14 +67,18 @@ class Dispatcher:
     ) -> None:
         self._lanes = lanes
         self._rests = rests
-        self._handler = handler
-        self._max_calls = max_calls
+        self._pipeline = Pipeline(
+            handler,
+            max_calls=max_calls,
+            answered=self._answered,
+            reported=self._take_reports,
+            broken=self._give_up,
+            changed=self._look_again,
+        )
         self._postpone = postpone
         self._send_elsewhere = send_elsewhere
         self._settled = settled
         self._offsets = Offsets()
-        self._calls: set[asyncio.Task[None]] = set()
-        self._lingering: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._accepting = True
 
@@ -109,63 +111,38 @@ class Dispatcher:
         """Hand out jobs until cancelled."""
         while True:
             self._changed.clear()
-            while self._accepting and self._has_room():
-                jobs = self._lanes.take(time.monotonic(), BATCH_MAX_REQUESTS)
-                if not jobs:
-                    break
-                call = asyncio.create_task(self._call(jobs))
-                self._calls.add(call)
-                call.add_done_callback(self._call_over)
+            if self._accepting and (room := self._pipeline.room) and (jobs := self._take(room)):
+                self._pipeline.begin(jobs)
             await self._wait()
+
+    def _take(self, limit: int) -> list[Job]:
+        """Jobs of as many tenants as there are, in turn."""
+        now_s = time.monotonic()
+        jobs: list[Job] = []
+        while len(jobs) < limit and (more := self._lanes.take(now_s, limit - len(jobs))):
+            jobs += more
+        return jobs
 
     async def _wait(self) -> None:
         next_at_s = self._lanes.next_at_s()
         wait_s = None if next_at_s is None else max(next_at_s - time.monotonic(), 0.001)
-        if not self._has_room() or not self._accepting:
-            wait_s = None  # only a call that ends makes room, only an assignment makes work
-        try:
-            await asyncio.wait_for(self._changed.wait(), wait_s)
-        except TimeoutError:
-            return
+        if not self._pipeline.room or not self._accepting:
+            wait_s = None  # only a job that ends makes room, only an assignment makes work
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._changed.wait()
 
-    def _has_room(self) -> bool:
-        return len(self._calls) - len(self._lingering) < self._max_calls
-
-    def _call_over(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
-        self._lingering.discard(call)
+    def _look_again(self) -> None:
         self._changed.set()
-        if not call.cancelled() and (error := call.exception()) is not None:
-            log.error("a batch of jobs broke off", exc_info=error)
 
-    async def _call(self, jobs: list[Job]) -> None:
-        left = {job.entry_id: job for job in jobs}
-        try:
-            async with aclosing(self._handler.handle(jobs)) as rounds:
-                async for reports in rounds:
-                    for report in reports:
-                        del left[report.job.entry_id]
-                    await self._take_reports(reports)
-                    if not reports:
-                        self._linger()
-        except asyncio.CancelledError:
-            raise
-        except Exception:  # noqa: BLE001
-            # A fault of ours. One job must not take its neighbours along, nor hold its partition for ever.
-            if len(jobs) > 1:
-                for job in left.values():
-                    await self._call([job])
-                return
-            log.exception("a job broke off", entry_id=str(jobs[0].entry_id), lane=jobs[0].lane)
-            self._lanes.done(jobs[0], time.monotonic(), requests=1)
-            await self._shed([(BROKEN_JOB_S, jobs[0])])
+    def _answered(self, job: Job) -> None:
+        self._lanes.answered(job, time.monotonic())
+        self._changed.set()
 
-    def _linger(self) -> None:
-        """What is left of the batch that this task is for only waits."""
-        call = asyncio.current_task()
-        if call in self._calls and len(self._lingering) < LINGERING_MAX_CALLS:
-            self._lingering.add(call)
-            self._changed.set()
+    async def _give_up(self, job: Job) -> None:
+        self._lanes.done(job, time.monotonic(), requests=1)
+        self._changed.set()
+        await self._shed([(BROKEN_JOB_S, job)])
 
     async def _take_reports(self, reports: list[Report]) -> None:
         if not reports:
@@ -178,6 +155,7 @@ class Dispatcher:
 
     async def _finish(self, reports: list[Report]) -> None:
         now_s = time.monotonic()
+        self._changed.set()
         for report in reports:
             self._lanes.done(report.job, now_s, requests=report.requests)
             if report.park_s is not None:
@@ -204,8 +182,8 @@ class Dispatcher:
         """Hand out nothing more, forget what waits, and wait for the calls in flight, at most `wait_s` seconds."""
         self._accepting = False
         self._lanes.clear()
-        if self._calls:
-            await asyncio.wait(set(self._calls), timeout=wait_s)
+        with suppress(TimeoutError):
+            await at_most(wait_s, self._pipeline.drain())
 
     def resume(self) -> None:
         """Begin afresh with the partitions that were assigned now."""
@@ -216,9 +194,7 @@ class Dispatcher:
 
     async def abandon(self) -> None:
         """End calls that outlasted the drain; whoever looks next finds them in doubt and asks the calendar."""
-        for call in set(self._calls):
-            call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._pipeline.abandon()
 
     async def commit(self, consumer: AIOKafkaConsumer) -> None:
         """Commit what is durable. A commit that fails is made up for by the next: repeating work changes nothing."""

@@ -92,6 +92,14 @@ class Facts(Generic[K, V]):
                 slot.known, slot.failed = fact, None
             return reading
 
+    def peek(self, key: K, demand: Demand) -> V | None:
+        """The fact, if one is held that is fresh enough; None also for one that could not be read."""
+        slot = self._slots.get(key)
+        if slot is None or (held := self._held(slot, demand)) is None or isinstance(held.value, Fault):
+            return None
+        self._slots.move_to_end(key)
+        return held.value
+
     def _held(self, slot: _Slot[V], demand: Demand) -> Reading[V] | None:
         now_s = self._clock()
         known = slot.known

@@ -32,6 +32,9 @@ class Passage:
 class Gate(Protocol):
     """Something that must be right before an event is created or updated."""
 
+    def lets_pass(self, loaded: Loaded) -> bool:
+        """Whether `admit` would let it pass without a call to anybody; most writes are not asked more than this."""
+
     async def admit(self, loaded: Loaded) -> Passage:
         """Say whether the entry's desired content may be written to its place now."""
 

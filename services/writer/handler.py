@@ -1,11 +1,11 @@
-"""One batch of jobs: load, decide, effect, record. No connection to PostgreSQL is held across a call to Graph.
+"""What is done with jobs: load, decide, effect, record. No connection to PostgreSQL is held across a call to Graph.
 
-The decisions stand in reconciler.py and retries.py; here is the order of effects.
+The decisions stand in reconciler.py and retries.py; here are the effects. Which jobs go together, and when, is
+pipeline.py's business.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ import asyncpg
 
 from calbus.entry import Entry, Intent, Place
 from calbus.graph.calls import Response
-from calbus.graph.client import BATCH_MAX_REQUESTS, GraphClient
+from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault, Scope
 from calbus.outage import Dependency
 from calbus.outcomes import ending_without_writing, outcome
@@ -37,10 +37,6 @@ from services.writer.troubles import Finding
 # find, read, update is the longest way there is; more means that the world moves while we look. A series with many
 # exceptions takes several looks, so that its neighbours need not wait for it.
 STEPS_MAX = 4
-# So long is waited for the slowest of those that were taken together, before the others go on without it.
-GRACE_S = 0.3
-# Few requests go alone and side by side: a batch answers only when its slowest item does.
-SINGLES_MAX = 4
 # Upstream hears that one calendar shows what no plan wants there.
 LEFT_BEHIND = "The entry could not be removed from the account's former mailbox and was left there."
 _WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE, Step.MOVE, Step.CANCEL)
@@ -62,8 +58,8 @@ class Report:
 
 
 @dataclass(slots=True)
-class _Work:
-    """A job under way."""
+class Work:
+    """A job under way. It is `over` when nothing more will be asked for it, and then only has to be recorded."""
 
     job: Job
     loaded: Loaded
@@ -92,6 +88,16 @@ class _Work:
     worked: bool = False
     bears_roles: bool | None = None
     rests: bool = False
+
+    @property
+    def directory(self) -> str:
+        """Whose token the next step needs."""
+        return _place(self).directory
+
+    @property
+    def goes_alone(self) -> bool:
+        """Whether it has failed before, and may hang whoever is sent together with it."""
+        return self.job.alone or self.loaded.attempts > 0
 
 
 class Rests(Protocol):
@@ -132,35 +138,30 @@ class Handler:
         self._recheck_s = recheck_s
         self._postgres = postgres
 
-    async def handle(self, jobs: list[Job]) -> AsyncGenerator[list[Report]]:
-        """Bring each entry to what is desired, or record why not and when to try again; a report for every job.
+    async def load(self, jobs: Sequence[Job]) -> tuple[list[Report], list[Work]]:
+        """Take the jobs up: works to go on with, and reports of those that there is nothing to do for here.
 
-        Reports come as soon as they are recorded, those of jobs that wait for a slow mailbox later than the others.
-        None at all in a list means that whatever is left waits for what has to be known before it may be written.
+        What may be created is marked as such, durably, when this returns.
         """
         loaded, admission = await self._postgres.insist(lambda: self._load([job.entry_id for job in jobs]))
         reports: list[Report] = []
-        works: list[_Work] = []
+        works: list[Work] = []
         for job in jobs:
             found = loaded.get(job.entry_id)
-            target = found.entry.target if found is not None else None
             if found is None or found.entry.parked:
                 # Whatever woke it, a parked removal stays as it is: it is owed, and not due until it is released.
                 reports.append(Report(job, requests=0))
-            elif target is not None and target.lane != job.lane:
+                continue
+            target = found.entry.target
+            if target is not None and target.lane != job.lane:
                 reports.append(Report(job, requests=0, elsewhere=Due(job.entry_id, job.tenant, target)))
-            else:
-                # A series under way was begun to be written in an earlier look.
-                work = _Work(job, found, found.entry, wrote=found.entry.applied.master_hash is not None)
-                work.probes = admission.probes.get(job.entry_id, ())
-                work.misses = admission.misses.get(job.entry_id, 0)
-                works.append(work)
-        if reports:
-            yield reports
-        async with aclosing(self._carry_out(works)) as rounds:
-            async for over in rounds:
-                recorded = await self._postgres.insist(lambda over=over: self._record(over))  # type: ignore[misc]
-                yield [self._report(work, recorded) for work in over]
+                continue
+            # A series under way was begun to be written in an earlier look.
+            work = Work(job, found, found.entry, wrote=found.entry.applied.master_hash is not None)
+            work.probes = admission.probes.get(job.entry_id, ())
+            work.misses = admission.misses.get(job.entry_id, 0)
+            works.append(work)
+        return reports, works
 
     async def _load(self, entry_ids: list[UUID]) -> tuple[dict[UUID, Loaded], Admission]:
         """What may be worked on now; entries that rest because of their account are left out."""
@@ -169,65 +170,43 @@ class Handler:
             loaded = await entries.load_for_work(connection, admission.entry_ids)
             return {one.entry.entry_id: one for one in loaded}, admission
 
-    async def _carry_out(self, works: list[_Work]) -> AsyncGenerator[list[_Work]]:
-        """Gives works as they are over: each is prepared, sent a step, prepared for the next, and so on.
+    def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:
+        """Find out the next step: leaves `step` to be sent, or the work `over`.
 
-        Nobody waits for a slow neighbour for longer than `GRACE_S` a round; what is ready by then goes together.
-        """
-        under_way: dict[asyncio.Task[None], list[_Work]] = {}
-
-        def begin(doing: Coroutine[Any, Any, None], with_works: list[_Work]) -> None:
-            under_way[asyncio.create_task(doing)] = with_works
-
-        for work in works:
-            begin(self._prepare(work), [work])
-        try:
-            while under_way:
-                over: list[_Work] = []
-                ready: list[_Work] = []
-                done = await _done_soon(under_way)
-                is_late = len(done) < len(under_way)
-                for task in done:
-                    task.result()
-                    for work in under_way.pop(task):
-                        if work.over:
-                            over.append(work)
-                        elif work.step is not None:
-                            ready.append(work)
-                        else:
-                            begin(self._prepare(work), [work])
-                for packed in _packed(ready):
-                    begin(self._send(packed), packed)
-                if over:
-                    yield over
-                if is_late and not any(work.step for together in under_way.values() for work in together):
-                    yield []
-        finally:
-            for task in under_way:
-                task.cancel()
-
-    async def _prepare(self, work: _Work) -> None:
-        """Find out the next step and what has to be known before it, which may take calls to this or other mailboxes.
-
-        Leaves `step` to be sent, or the work `over`.
+        Gives something to wait for where more has to be known before, which may take calls to this or other mailboxes.
         """
         step = next_step(work.entry)
         self._rest(work)
-        if not work.over and is_gated(work.entry, step) and not work.admitted:
+        if work.over:
+            return None
+        if is_gated(work.entry, step) and not work.admitted:
+            if not all(gate.lets_pass(work.loaded) for gate in self._gates):
+                return self._ask(work, step)
+            self._admit(work)
+        if step in (Step.CREATE, Step.FIND) and _place(work).calendar is not None and not work.over:
+            return self._ask(work, step)
+        self._decide(work, step)
+        return None
+
+    async def _ask(self, work: Work, step: Step) -> None:
+        if is_gated(work.entry, step) and not work.admitted:
             await self._pass_gates(work)
         if not work.over and step in (Step.CREATE, Step.FIND):
             await self._find_calendar(work)
         self._rest(work)
+        self._decide(work, step)
+
+    def _decide(self, work: Work, step: Step) -> None:
         if work.steps >= STEPS_MAX or step is Step.NOTHING or next_step(work.entry) is not step:
             work.over = True
         elif not work.over:
             work.step = step
 
-    def _rest(self, work: _Work) -> None:
+    def _rest(self, work: Work) -> None:
         if not work.over and (left_s := self._rests.left_s(work.job.lane)):
             work.retry_after_s, work.over = left_s, True
 
-    async def _find_calendar(self, work: _Work) -> None:
+    async def _find_calendar(self, work: Work) -> None:
         where = await self._calendars.whereabouts(_place(work))
         work.requests += where.requests
         work.calendar_id = where.calendar_id
@@ -240,7 +219,7 @@ class Handler:
         else:
             self._stop(work, Step.READ, where.fault, reload=False)
 
-    async def _pass_gates(self, work: _Work) -> None:
+    async def _pass_gates(self, work: Work) -> None:
         for gate in self._gates:
             passage: Passage = await gate.admit(work.loaded)
             work.requests += passage.requests
@@ -251,14 +230,23 @@ class Handler:
             if passage.refusal is not None:
                 work.refusal, work.over = passage.refusal, True
                 return
+        self._admit(work)
+
+    def _admit(self, work: Work) -> None:
         work.admitted = True
-        work.entry = replace(work.entry, applied=replace(work.entry.applied, grant=work.entry.desired.grant))
+        grant = work.entry.desired.grant
+        if work.entry.applied.grant != grant:
+            work.entry = replace(work.entry, applied=replace(work.entry.applied, grant=grant))
         if work.loaded.refusal is not None:
             work.reopens = work.over = True
 
-    async def _send(self, works: list[_Work]) -> None:
-        """Send the step of each, in one call."""
-        steps = [(work, work.step) for work in works if work.step is not None]
+    async def send(self, works: Sequence[Work]) -> None:
+        """Send the step of each, in one call. Those that are not over then are to be prepared once more."""
+        for work in works:
+            self._rest(work)  # it may have waited for its turn since it was prepared
+        steps = [(work, work.step) for work in works if work.step is not None and not work.over]
+        if not steps:
+            return
         requests = [request_for(work.entry, step, work.calendar_id) for work, step in steps]
         responses = await self._graph.send(_place(works[0]).directory, requests)
         for (work, step), response in zip(steps, responses, strict=True):
@@ -266,7 +254,7 @@ class Handler:
             work.steps += 1
             self._take_answer(work, step, response)
 
-    def _take_answer(self, work: _Work, step: Step, response: Response) -> None:
+    def _take_answer(self, work: Work, step: Step, response: Response) -> None:
         place = _place(work)
         attempts = max(work.loaded.attempts, work.misses)
         if any(account.is_tenant for account in work.probes):
@@ -297,7 +285,7 @@ class Handler:
             return
         self._stop(work, step, after.fault, reload=after.reload)
 
-    def _stop(self, work: _Work, step: Step, fault: Fault, *, reload: bool) -> None:
+    def _stop(self, work: Work, step: Step, fault: Fault, *, reload: bool) -> None:
         work.fault, work.over = fault, True
         attempts = work.loaded.attempts
         spread = _spread(work.entry.entry_id, attempts)
@@ -320,17 +308,19 @@ class Handler:
             retry_after_s=work.retry_after_s,
         )
 
-    def _doubt_left_s(self, work: _Work) -> float:
+    def _doubt_left_s(self, work: Work) -> float:
         """For how long a create of this entry may still arrive."""
         doubted_at = work.loaded.doubted_at
         if doubted_at is None:
             return 0.0
         return max(self._doubt_s - (datetime.now(UTC) - doubted_at).total_seconds(), 0.0)
 
-    async def _record(self, works: list[_Work]) -> dict[UUID, bool]:
-        """Store results and the outcomes they decide, in one transaction."""
-        if not works:
-            return {}
+    async def record(self, works: Sequence[Work]) -> list[Report]:
+        """Store results and the outcomes they decide, durably and in one transaction; a report for every work."""
+        recorded = await self._postgres.insist(lambda: self._record(works))
+        return [self._report(work, recorded) for work in works]
+
+    async def _record(self, works: Sequence[Work]) -> dict[UUID, bool]:
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection, connection.transaction():
             judgement = await self._accounts.judge(connection, _findings(works), now)
@@ -355,8 +345,8 @@ class Handler:
             await outbox.add(connection, outcomes, now)
             await self._accounts.carry_out(connection, judgement, recorded)
         self._accounts.remember(judgement)
-        for decided in outcomes:
-            OUTCOMES.labels(decided.ending, decided.reason).inc()
+        for labels, number in Counter((decided.ending, decided.reason) for decided in outcomes).items():
+            OUTCOMES.labels(*labels).inc(number)
         for work in works:
             work.rests = work.entry.entry_id in judgement.resting
             published_at = work.loaded.published_at
@@ -366,7 +356,7 @@ class Handler:
                 APPLY_SECONDS.observe((now - published_at).total_seconds())
         return recorded
 
-    def _result(self, work: _Work, now: datetime) -> Result:
+    def _result(self, work: Work, now: datetime) -> Result:
         settled = _settled(work)
         faulted = work.fault is not None and not settled
         due_at = None if settled else now + timedelta(seconds=work.retry_after_s or 0.0)
@@ -390,7 +380,7 @@ class Handler:
             access_asked_at=work.loaded.access_asked_at,
         )
 
-    def _report(self, work: _Work, recorded: dict[UUID, bool]) -> Report:
+    def _report(self, work: Work, recorded: dict[UUID, bool]) -> Report:
         if work.reopens or not recorded.get(work.entry.entry_id):
             # Another writer recorded meanwhile, or a newer plan was made: look again.
             return Report(work.job, requests=work.requests, again=True)
@@ -403,28 +393,7 @@ class Handler:
         return Report(work.job, requests=work.requests, again=not work.retry_after_s, park_s=park_s)
 
 
-async def _done_soon(tasks: Collection[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
-    """Those that are done when all are, or when `GRACE_S` is over; never none."""
-    done, _ = await asyncio.wait(tasks, timeout=GRACE_S)
-    if not done:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    return done
-
-
-def _packed(works: list[_Work]) -> list[list[_Work]]:
-    """Pack what is many and healthy, by directory. What has failed before goes alone, lest it hang its neighbours."""
-    alone = [[work] for work in works if work.loaded.attempts]
-    together: dict[str, list[_Work]] = {}
-    for work in works:
-        if not work.loaded.attempts:
-            together.setdefault(_place(work).directory, []).append(work)
-    for healthy in together.values():
-        size = 1 if len(healthy) <= SINGLES_MAX else BATCH_MAX_REQUESTS
-        alone += [healthy[at : at + size] for at in range(0, len(healthy), size)]
-    return alone
-
-
-def _findings(works: list[_Work]) -> list[Finding]:
+def _findings(works: Sequence[Work]) -> list[Finding]:
     """What this work said of the accounts it was for."""
     return [
         Finding(
@@ -441,7 +410,7 @@ def _findings(works: list[_Work]) -> list[Finding]:
     ]
 
 
-def _place(work: _Work) -> Place:
+def _place(work: Work) -> Place:
     place = work.entry.target
     assert place is not None
     return place
@@ -463,13 +432,13 @@ def _spread(entry_id: UUID, attempts: int) -> float:
     return ((entry_id.int >> (attempts % 96)) & 0xFFFFFFFF) / 2**32
 
 
-def _settled(work: _Work) -> bool:
+def _settled(work: Work) -> bool:
     if work.failed is not None or work.refusal is not None:
         return True
     return not work.reopens and (work.fault is None and next_step(work.entry) is Step.NOTHING)
 
 
-def _outcome(work: _Work, now: datetime) -> Outcome | None:
+def _outcome(work: Work, now: datetime) -> Outcome | None:
     """The outcome that this result decides; None if there is none, or it was decided before."""
     if not work.loaded.entry.owed or not _settled(work):
         return None

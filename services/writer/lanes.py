@@ -40,12 +40,17 @@ class LaneLimits:
 
 @dataclass(slots=True)
 class Job:
-    """An entry to look at, and the wake-ups that it answers."""
+    """An entry to look at, and the wake-ups that it answers.
+
+    `alone`: it met a fault of ours beside others, and is tried without them.
+    """
 
     entry_id: UUID
     lane: str
     tenant: str
     positions: list[Position] = field(default_factory=list)
+    answered: bool = False
+    alone: bool = False
 
 
 @dataclass(slots=True)
@@ -56,6 +61,8 @@ class _Lane:
     # Woken again while in flight: they queue when the work under way is done, since it may have read older state.
     waiting: dict[UUID, Job] = field(default_factory=dict)
     flying: set[UUID] = field(default_factory=set)
+    # Those of them that may still ask something of the mailbox.
+    asking: int = 0
     # GCRA: the theoretical arrival time of the next request.
     tat_s: float = 0.0
     parked_until_s: float = 0.0
@@ -117,10 +124,20 @@ class Lanes:
                 del self._ready[tenant]
         return jobs
 
+    def answered(self, job: Job, now_s: float) -> None:
+        """A job that was taken asks its mailbox nothing more: another may. Its entry is in flight until `done`."""
+        if job.answered:
+            return
+        job.answered = True
+        lane = self._lanes[job.lane]
+        lane.asking -= 1
+        self._list(lane, now_s)
+
     def done(self, job: Job, now_s: float, *, requests: int) -> None:
         """A job that was taken is finished, or about to be offered again; it cost so many requests."""
         lane = self._lanes[job.lane]
         lane.flying.discard(job.entry_id)
+        lane.asking -= not job.answered
         self.in_flight -= 1
         # One was paid for when the job was taken.
         lane.tat_s += (requests - 1) * self._limits.interval_s
@@ -173,17 +190,19 @@ class Lanes:
         for lane in self._lanes.values():
             if lane.parked_until_s > now_s:
                 counts["parked"] += 1
-            elif lane.queue and (len(lane.flying) >= self._limits.max_in_flight or self._goes_at_s(lane) > now_s):
+            elif lane.queue and (lane.asking >= self._limits.max_in_flight or self._goes_at_s(lane) > now_s):
                 counts["saturated"] += 1
             elif lane.queue or lane.flying:
                 counts["active"] += 1
         return counts
 
     def _take_one(self, lane: _Lane, now_s: float) -> Job | None:
-        if not lane.queue or len(lane.flying) >= self._limits.max_in_flight or self._goes_at_s(lane) > now_s:
+        if not lane.queue or lane.asking >= self._limits.max_in_flight or self._goes_at_s(lane) > now_s:
             return None
         entry_id, job = lane.queue.popitem(last=False)
         lane.flying.add(entry_id)
+        lane.asking += 1
+        job.answered = False
         lane.tat_s = max(lane.tat_s, now_s) + self._limits.interval_s
         self.queued -= 1
         self.in_flight += 1
@@ -195,7 +214,7 @@ class Lanes:
 
     def _list(self, lane: _Lane, now_s: float) -> None:
         """Put a lane that has work among the ready ones, or set the time at which it will be."""
-        if lane.listed or not lane.queue or len(lane.flying) >= self._limits.max_in_flight:
+        if lane.listed or not lane.queue or lane.asking >= self._limits.max_in_flight:
             return
         at_s = self._goes_at_s(lane)
         if at_s > now_s:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from calbus.entry import Applied, Content, Entry, Intent, Place, transaction_id_of
+from calbus.entry import Applied, Content, Entry, Intent, Place, content_of, transaction_id_of
 from calbus.graph import events
 from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope
@@ -118,7 +118,7 @@ def _exception_request(entry: Entry, step: Step, place: Place, master_id: str) -
 
 def _content(stored: bytes | None) -> Content:
     assert stored is not None
-    return Content.from_json(stored)
+    return content_of(stored)
 
 
 @dataclass(frozen=True, slots=True)

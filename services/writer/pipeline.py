@@ -1,0 +1,239 @@
+"""Jobs on their way through the handler: loaded in groups, sent in batches, recorded in groups.
+
+Groups form by themselves: while one is being loaded or recorded, the next gathers. So a job that comes alone waits for
+nobody, and a thousand that come together cost a few transactions. What is slow holds up only itself: works leave a
+group as soon as they are loaded, and each call to Graph goes on by itself.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.telemetry import log
+from services.writer.handler import Handler, Report, Work
+from services.writer.lanes import Job
+
+GROUP_MAX_ENTRIES = 400
+# Groups that are loaded, and that are recorded, at a time. The second begins when the first takes long (it waits for a
+# lock, say) or is as large as may be.
+GROUPS_MAX = 3
+YOUNG_S = 0.05
+# Few requests go alone and side by side: a batch answers only when its slowest item does.
+SINGLES_MAX = 4
+# Works that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
+LINGERING_MAX_WORKS = 5_000
+
+
+class _Groups:
+    """How many groups are under way in one stage, and whether another may begin."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._under_way: set[object] = set()
+        self._young: set[object] = set()
+
+    def may_begin(self, *, full: bool) -> bool:
+        """Whether a group may begin now, or should gather more."""
+        return len(self._under_way) < GROUPS_MAX and (full or not self._young)
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
+        """Count this group from now on, until it is through."""
+        group = object()
+        self._under_way.add(group)
+        self._young.add(group)
+        timer = asyncio.get_running_loop().call_later(YOUNG_S, self._age, group)
+        return self._run(work, group, timer)
+
+    async def _run(self, work: Coroutine[Any, Any, None], group: object, timer: asyncio.TimerHandle) -> None:
+        try:
+            await work
+        finally:
+            timer.cancel()
+            self._under_way.discard(group)
+            self._age(group)
+
+    def _age(self, group: object) -> None:
+        self._young.discard(group)
+        self._changed()
+
+
+class Pipeline:
+    """All jobs that one writer has in hand. Never two with the same entry: that is for the caller to see to."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        max_calls: int,
+        answered: Callable[[Job], None],
+        reported: Callable[[list[Report]], Awaitable[None]],
+        broken: Callable[[Job], Awaitable[None]],
+        changed: Callable[[], None],
+    ) -> None:
+        """`answered`: nothing more is asked of this job's mailbox. `reported`: what became of jobs, durably. `broken`:
+        a job fails for a fault of ours. `changed`: there may be room again."""
+        self._handler = handler
+        self._max_calls = max_calls
+        self._answered = answered
+        self._reported = reported
+        self._broken = broken
+        self._changed = changed
+        self._jobs = 0
+        self._lingering = 0
+        self._calls = 0
+        self._loading = _Groups(changed)
+        self._recording = _Groups(self._go_on_soon)
+        # What can be sent, by directory: a batch carries one directory's token.
+        self._ready: OrderedDict[str, deque[Work]] = OrderedDict()
+        self._waiting = 0
+        self._over: deque[Work] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._going_on = False
+
+    @property
+    def room(self) -> int:
+        """How many jobs may begin now; none while a group is being loaded that more could have joined."""
+        room = self._max_calls * BATCH_MAX_REQUESTS - self._jobs + min(self._lingering, LINGERING_MAX_WORKS)
+        return max(min(room, GROUP_MAX_ENTRIES), 0) if self._loading.may_begin(full=False) else 0
+
+    async def drain(self) -> None:
+        """Wait until nothing is in hand."""
+        while self._jobs:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED) if self._tasks else None
+            await asyncio.sleep(0)  # what ends lets others begin: answers are still to be recorded
+
+    async def abandon(self) -> None:
+        """End everything where it stands, for good."""
+        self._ready.clear()
+        self._over.clear()
+        while tasks := set(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        """Take these jobs up, together."""
+        self._jobs += len(jobs)
+        self._start(self._loading.begin(self._load(jobs)))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a group of jobs broke off", exc_info=error)
+        self._changed()
+
+    async def _load(self, jobs: Sequence[Job]) -> None:
+        try:
+            reports, works = await self._handler.load(jobs)
+        except Exception as error:  # noqa: BLE001
+            await self._again(jobs, error)
+            return
+        for work in works:
+            self._prepare(work)
+        if reports:
+            await self._report(reports)
+
+    def _prepare(self, work: Work) -> None:
+        try:
+            asking = self._handler.prepare(work)
+        except Exception as error:  # noqa: BLE001
+            self._start(self._again([work.job], error))
+            return
+        if asking is None:
+            self._place(work)
+        else:
+            self._start(self._ask(work, asking))
+
+    async def _ask(self, work: Work, asking: Coroutine[Any, Any, None]) -> None:
+        self._lingering += 1
+        try:
+            await asking
+        except Exception as error:  # noqa: BLE001
+            await self._again([work.job], error)
+        else:
+            self._place(work)
+        finally:
+            self._lingering -= 1
+
+    def _place(self, work: Work) -> None:
+        """Put a prepared work where it goes on."""
+        if work.over:
+            self._over.append(work)
+            self._answered(work.job)
+        elif work.step is None:
+            self._prepare(work)
+            return
+        else:
+            self._ready.setdefault(work.directory, deque()).append(work)
+            self._waiting += 1
+        self._go_on_soon()
+
+    def _go_on_soon(self) -> None:
+        # What becomes ready in the same turn of the loop goes together.
+        if not self._going_on:
+            self._going_on = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._going_on = False
+        few = self._waiting <= SINGLES_MAX and self._calls < self._max_calls // 4
+        while self._ready and self._calls < self._max_calls:
+            directory, works = self._ready.popitem(last=False)
+            packed = self._pack(works, 1 if few else BATCH_MAX_REQUESTS)
+            if works:
+                self._ready[directory] = works  # at the end: the others' turn comes first
+            self._calls += 1
+            self._waiting -= len(packed)
+            self._start(self._send(packed))
+        while self._over and self._recording.may_begin(full=len(self._over) >= GROUP_MAX_ENTRIES):
+            group = [self._over.popleft() for _ in range(min(len(self._over), GROUP_MAX_ENTRIES))]
+            self._start(self._recording.begin(self._record(group)))
+
+    def _pack(self, works: deque[Work], limit: int) -> list[Work]:
+        """Pack what is many and healthy. What has failed before goes alone, lest it hang its neighbours."""
+        packed = [works.popleft()]
+        while works and len(packed) < limit and not (packed[0].goes_alone or works[0].goes_alone):
+            packed.append(works.popleft())
+        return packed
+
+    async def _send(self, works: list[Work]) -> None:
+        try:
+            await self._handler.send(works)
+        except Exception as error:  # noqa: BLE001
+            await self._again([work.job for work in works], error)
+            return
+        finally:
+            self._calls -= 1
+            self._go_on_soon()
+        for work in works:
+            self._place(work)
+
+    async def _record(self, works: list[Work]) -> None:
+        try:
+            reports = await self._handler.record(works)
+        except Exception as error:  # noqa: BLE001
+            await self._again([work.job for work in works], error)
+            return
+        await self._report(reports)
+
+    async def _report(self, reports: list[Report]) -> None:
+        self._jobs -= len(reports)
+        await self._reported(reports)
+
+    async def _again(self, jobs: Iterable[Job], error: Exception) -> None:
+        """A fault of ours. One job must not take its neighbours along: each is tried once more, alone."""
+        for job in jobs:
+            if not job.alone:
+                job.alone = True
+                await self._load([job])
+                continue
+            log.error("a job broke off", exc_info=error, entry_id=str(job.entry_id), lane=job.lane)
+            self._jobs -= 1
+            await self._broken(job)
