@@ -121,7 +121,11 @@ class Place:
 
     def is_same(self, other: "Place | None") -> bool:
         """Whether both are one calendar, however their names are written."""
-        return other is not None and self.lane == other.lane and _folded(self.calendar) == _folded(other.calendar)
+        if other is None:
+            return False
+        if self == other:
+            return True
+        return self.lane == other.lane and _folded(self.calendar) == _folded(other.calendar)
 
 
 @lru_cache(maxsize=20_000)

@@ -1,6 +1,6 @@
 """Entries in the words of Microsoft Graph: the requests that create, find, read, update and delete one. Pure."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -10,7 +10,7 @@ from tzlocal.windows_tz import tz_win, win_tz
 
 from calbus.entry import Content, Place
 from calbus.graph.calls import Request
-from calbus.graph.series import patterned, zone_of_series
+from calbus.graph.series import agree_in, patterned, zone_of_series
 
 # Marks an event as ours and says which entry it is. Only a hint: a copy that the user makes bears it too.
 MARKER = "String {6d9f6c1e-2f0b-4f0e-8f43-5d7f0a3e9b11} Name CalbusEntry"
@@ -19,6 +19,7 @@ IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}
 _FIELDS = "$select=id,changeKey,transactionId"
 # More than a window around one occurrence ever holds.
 INSTANCES_MAX = 100
+_DAY = timedelta(days=1)
 
 
 def create(
@@ -117,6 +118,9 @@ def graph_times(content: Content) -> tuple[datetime, datetime, str]:
 
 def _agree(content: Content, other: str) -> bool:
     """Whether the zone that Windows' name stands for keeps the same time as the entry's own, at its start and end."""
+    around = content.start - _DAY, content.end + _DAY
+    if all(agree_in(year, content.time_zone, other) for year in range(around[0].year, around[1].year + 1)):
+        return True
     zones = ZoneInfo(content.time_zone), ZoneInfo(other)
     return all(
         len({moment.replace(tzinfo=zone).utcoffset() for zone in zones}) == 1 for moment in (content.start, content.end)

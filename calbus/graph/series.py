@@ -62,7 +62,7 @@ def zone_of_series(content: Content) -> str:
         return name or "UTC"
     assert content.recurrence is not None
     first, last = content.start.year, _last_year(content.start.date(), content.recurrence)
-    if name is not None and all(_agree_in(year, content.time_zone, win_tz[name]) for year in range(first, last + 1)):
+    if name is not None and all(agree_in(year, content.time_zone, win_tz[name]) for year in range(first, last + 1)):
         return name
     return content.time_zone
 
@@ -74,7 +74,7 @@ def _last_year(start: date, recurrence: Recurrence) -> int:
 
 
 @lru_cache(maxsize=4_096)
-def _agree_in(year: int, one: str, other: str) -> bool:
+def agree_in(year: int, one: str, other: str) -> bool:
     """Whether two zones keep the same time all through a year."""
     if one == other:
         return True

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from calbus.outcomes import Told
 from calbus.store.connection import Connection
 from schemas.events import EVENT_TYPES, TYPE_NAMES, Topic
 from schemas.fields import Model
 from schemas.results import Outcome
+
+_OUTCOME = EVENT_TYPES[TYPE_NAMES[Outcome]]
 
 _INSERT = """
 INSERT INTO outbox (topic, type, key, event_id, value, created_at)
@@ -53,6 +56,21 @@ async def add(connection: Connection, outcomes: Sequence[Outcome], now: datetime
     """Store outcomes in the caller's transaction: they are published if and only if it commits."""
     messages = [Message(f"{one.entry_id}:{one.plan}", str(one.entry_id), one) for one in outcomes]
     await add_messages(connection, messages, now)
+
+
+async def add_told(connection: Connection, outcomes: Sequence[Told], now: datetime) -> None:
+    """The same as `add`, for outcomes that are in their published form."""
+    if outcomes:
+        count = len(outcomes)
+        await connection.execute(
+            _INSERT,
+            [_OUTCOME.topic.value] * count,
+            [_OUTCOME.name] * count,
+            [str(one.entry_id) for one in outcomes],
+            [f"{one.entry_id}:{one.plan}" for one in outcomes],
+            [one.value for one in outcomes],
+            now,
+        )
 
 
 async def add_messages(connection: Connection, messages: Sequence[Message], now: datetime) -> None:

@@ -175,6 +175,15 @@ class Accounts:
         for result in judgement.probed:
             PROBES.labels(result).inc()
 
+    def is_known(self, entry: Entry, bears_roles: bool | None) -> bool:
+        """Whether that this entry's mailbox works is known, with a token like this: most work says nothing else."""
+        if self._known.get(Account(entry.item.tenant, entry.assignee)) is None or (place := entry.target) is None:
+            return False
+        of_tenant = self._known.get(Account(entry.item.tenant, ""))
+        if of_tenant is None or of_tenant[0] != place.directory:
+            return False
+        return bears_roles is None or of_tenant[1] == bears_roles
+
     def _is_news(self, finding: Finding, account: Account) -> bool:
         """Whether the account's row must be looked at because of this."""
         if finding.probes or (finding.fault is not None and trouble_of(finding, None) is not None):

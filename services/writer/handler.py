@@ -18,14 +18,14 @@ from calbus.graph.calls import Response
 from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault, Scope
 from calbus.outage import Dependency
-from calbus.outcomes import ending_without_writing, outcome
+from calbus.outcomes import Told, ending_without_writing, told
 from calbus.store import entries, outbox, pulls
 from calbus.store.accounts import Account
 from calbus.store.entries import Due, Loaded, Result
 from calbus.store.pulls import Lost
 from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
 from schemas.reasons import Reason
-from schemas.results import Ending, Outcome
+from schemas.results import Ending
 from services.writer.accounts import Accounts, Admission
 from services.writer.calendars import Calendars
 from services.writer.gates import Gate, Passage, is_gated
@@ -88,6 +88,8 @@ class Work:
     worked: bool = False
     bears_roles: bool | None = None
     rests: bool = False
+    # As it is recorded: nothing is left to do for the plan.
+    settled: bool = False
 
     @property
     def directory(self) -> str:
@@ -322,8 +324,10 @@ class Handler:
 
     async def _record(self, works: Sequence[Work]) -> dict[UUID, bool]:
         now = datetime.now(UTC)
+        for work in works:
+            work.settled = _settled(work)
         async with self._pool.acquire() as connection, connection.transaction():
-            judgement = await self._accounts.judge(connection, _findings(works), now)
+            judgement = await self._accounts.judge(connection, self._findings(works), now)
             recorded = await entries.record(connection, [self._result(work, now) for work in works])
             overtaken = [
                 (work.entry.entry_id, work.written_in)
@@ -342,7 +346,7 @@ class Handler:
                 for work in works
                 if recorded.get(work.entry.entry_id) and (decided := _outcome(work, now)) is not None
             ]
-            await outbox.add(connection, outcomes, now)
+            await outbox.add_told(connection, outcomes, now)
             await self._accounts.carry_out(connection, judgement, recorded)
         self._accounts.remember(judgement)
         for labels, number in Counter((decided.ending, decided.reason) for decided in outcomes).items():
@@ -351,13 +355,34 @@ class Handler:
             work.rests = work.entry.entry_id in judgement.resting
             published_at = work.loaded.published_at
             # What was told before is only written again: it says nothing of how long a revision takes.
-            news = work.wrote and _settled(work) and work.loaded.entry.owed
+            news = work.wrote and work.settled and work.loaded.entry.owed
             if news and published_at is not None and recorded.get(work.entry.entry_id):
                 APPLY_SECONDS.observe((now - published_at).total_seconds())
         return recorded
 
+    def _findings(self, works: Sequence[Work]) -> list[Finding]:
+        """What this work said of the accounts it was for, as far as that is news."""
+        return [
+            Finding(
+                work.loaded.entry,
+                work.fault,
+                work.worked,
+                work.bears_roles,
+                work.probes,
+                retry_after_s=work.retry_after_s or 0.0,
+            )
+            for work in works
+            # A gate may tell of a fault that somebody else's request met.
+            if work.loaded.entry.target is not None
+            and (work.fault is not None or work.probes or (work.requests and self._says_more(work)))
+        ]
+
+    def _says_more(self, work: Work) -> bool:
+        entry = work.loaded.entry
+        return work.worked and not self._accounts.is_known(entry, work.bears_roles)
+
     def _result(self, work: Work, now: datetime) -> Result:
-        settled = _settled(work)
+        settled = work.settled
         faulted = work.fault is not None and not settled
         due_at = None if settled else now + timedelta(seconds=work.retry_after_s or 0.0)
         if work.refusal is not None:
@@ -384,30 +409,13 @@ class Handler:
         if work.reopens or not recorded.get(work.entry.entry_id):
             # Another writer recorded meanwhile, or a newer plan was made: look again.
             return Report(work.job, requests=work.requests, again=True)
-        if _settled(work):
+        if work.settled:
             return Report(work.job, requests=work.requests)
         fault = work.fault
         # In trouble, what waits in the lane goes to rest as it comes up, and the lane is free for the probe.
         parks = fault is not None and fault.scope is not Scope.ENTRY and not work.rests
         park_s = work.retry_after_s if parks else None
         return Report(work.job, requests=work.requests, again=not work.retry_after_s, park_s=park_s)
-
-
-def _findings(works: Sequence[Work]) -> list[Finding]:
-    """What this work said of the accounts it was for."""
-    return [
-        Finding(
-            work.loaded.entry,
-            work.fault,
-            work.worked,
-            work.bears_roles,
-            work.probes,
-            retry_after_s=work.retry_after_s or 0.0,
-        )
-        for work in works
-        # A gate may tell of a fault that somebody else's request met.
-        if work.loaded.entry.target is not None and (work.requests or work.fault is not None or work.probes)
-    ]
 
 
 def _place(work: Work) -> Place:
@@ -438,17 +446,17 @@ def _settled(work: Work) -> bool:
     return not work.reopens and (work.fault is None and next_step(work.entry) is Step.NOTHING)
 
 
-def _outcome(work: Work, now: datetime) -> Outcome | None:
+def _outcome(work: Work, now: datetime) -> Told | None:
     """The outcome that this result decides; None if there is none, or it was decided before."""
-    if not work.loaded.entry.owed or not _settled(work):
+    if not work.loaded.entry.owed or not work.settled:
         return None
     desired = work.entry.desired
     notice = LEFT_BEHIND if work.entry.applied.left_behind is not None else ""
     if work.refusal is not None:
-        return outcome(work.entry, Ending.REFUSED, work.refusal, now, notice=notice)
+        return told(work.entry, Ending.REFUSED, work.refusal, now, notice=notice)
     if work.failed is not None:
-        return outcome(work.entry, Ending.FAILED, work.failed, now, notice=notice)
+        return told(work.entry, Ending.FAILED, work.failed, now, notice=notice)
     if desired.intent is Intent.PRESENT:
         reason = Reason.WRITTEN if work.wrote else Reason.UNCHANGED
-        return outcome(work.entry, Ending.APPLIED, reason, now, notice=notice)
-    return outcome(work.entry, ending_without_writing(desired.reason), desired.reason, now, notice=notice)
+        return told(work.entry, Ending.APPLIED, reason, now, notice=notice)
+    return told(work.entry, ending_without_writing(desired.reason), desired.reason, now, notice=notice)

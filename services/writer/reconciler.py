@@ -177,8 +177,7 @@ def _done(entry: Entry, step: Step, body: Any, circumstances: Circumstances) -> 
     applied = entry.applied
     match step:
         case Step.CREATE:
-            created = replace(applied, place=entry.desired.place, event_id=body["id"], in_doubt=False)
-            return _written(replace(entry, applied=created), body, created=True)
+            return _written(entry, body, created=True)
         case Step.UPDATE:
             return _written(entry, body, created=False)
         case Step.READ:
@@ -214,14 +213,20 @@ def _done(entry: Entry, step: Step, body: Any, circumstances: Circumstances) -> 
 
 def _written(entry: Entry, body: Any, *, created: bool) -> Advance:
     """The event says what is desired; only a series may still have exceptions to come."""
-    desired = entry.desired
-    applied = replace(entry.applied, etag=body["@odata.etag"], master_hash=None, series=None)
+    desired, applied = entry.desired, entry.applied
     standing = series.standing_of(_content(desired.content), created=created)
-    if standing is None:
-        return Advance(replace(entry, applied=replace(applied, content_hash=desired.content_hash)))
-    # What may deviate from now on is recorded before it does.
-    under_way = replace(applied, content_hash=None, master_hash=desired.content_hash, series=standing)
-    return Advance(replace(entry, applied=under_way), reload=True)
+    after = replace(
+        applied,
+        place=desired.place if created else applied.place,
+        event_id=body["id"] if created else applied.event_id,
+        in_doubt=False if created else applied.in_doubt,
+        etag=body["@odata.etag"],
+        content_hash=desired.content_hash if standing is None else None,
+        master_hash=None if standing is None else desired.content_hash,
+        series=standing,
+    )
+    # What may deviate in a series from now on is recorded before it does.
+    return Advance(replace(entry, applied=after), reload=standing is not None)
 
 
 # So many times the occurrence of a series that was just created is looked for before somebody is believed to have
