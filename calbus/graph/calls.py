@@ -17,7 +17,7 @@ class Request:
     body: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """An answer. `fault` is None if the request did its work; `body` is None where Graph sends none.
 

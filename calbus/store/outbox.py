@@ -18,6 +18,12 @@ SELECT e.topic, e.type, e.key, e.event_id, e.value, $6
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[]) AS e (topic, type, key, event_id, value)
 """
 
+_INSERT_TOLD = """
+INSERT INTO outbox (topic, type, key, event_id, value, created_at)
+SELECT $1, $2, split_part(e.event_id, ':', 1), e.event_id, e.value, $5
+FROM unnest($3::text[], $4::bytea[]) AS e (event_id, value)
+"""
+
 # Readers of a compacted topic believe the last event of a key: one relay at a time publishes those. The lock lasts as
 # long as the transaction that takes them, which is until Kafka has them. Outcomes go out side by side.
 _TAKE = """
@@ -40,7 +46,7 @@ class Message:
     data: Model
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
     """An event on its way to the bus."""
 
@@ -61,12 +67,10 @@ async def add(connection: Connection, outcomes: Sequence[Outcome], now: datetime
 async def add_told(connection: Connection, outcomes: Sequence[Told], now: datetime) -> None:
     """The same as `add`, for outcomes that are in their published form."""
     if outcomes:
-        count = len(outcomes)
         await connection.execute(
-            _INSERT,
-            [_OUTCOME.topic.value] * count,
-            [_OUTCOME.name] * count,
-            [str(one.entry_id) for one in outcomes],
+            _INSERT_TOLD,
+            _OUTCOME.topic.value,
+            _OUTCOME.name,
             [f"{one.entry_id}:{one.plan}" for one in outcomes],
             [one.value for one in outcomes],
             now,

@@ -36,14 +36,22 @@ class LaneRests:
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
         self._shed: list[tuple[float, list[Job]]] = []
+        self._last_until_s = 0.0
 
     def begin(self, lane: str, wait_s: float) -> None:
         """Park the lane; what waited in it is given out by `take_shed`."""
-        self._shed.append((wait_s, self._lanes.park(lane, time.monotonic() + wait_s)))
+        until_s = time.monotonic() + wait_s
+        self._last_until_s = max(self._last_until_s, until_s)
+        self._shed.append((wait_s, self._lanes.park(lane, until_s)))
 
     def left_s(self, lane: str) -> float:
         """Seconds until the lane is no longer parked."""
-        return max(self._lanes.rests_until_s(lane) - time.monotonic(), 0.0)
+        if self._last_until_s == 0.0:
+            return 0.0
+        now_s = time.monotonic()
+        if now_s >= self._last_until_s:
+            self._last_until_s = 0.0
+        return max(self._lanes.rests_until_s(lane) - now_s, 0.0)
 
     def take_shed(self) -> list[tuple[float, list[Job]]]:
         """What parking turned out since the last time, and for how long."""

@@ -42,7 +42,7 @@ LEFT_BEHIND = "The entry could not be removed from the account's former mailbox 
 _WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE, Step.MOVE, Step.CANCEL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Report:
     """What became of a job.
 

@@ -121,7 +121,7 @@ def _content(stored: bytes | None) -> Content:
     return content_of(stored)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Advance:
     """Where an answer leaves an entry.
 
@@ -134,7 +134,7 @@ class Advance:
     reload: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Circumstances:
     """What else bears on an answer. `repeat`: how the create just before was refused as a repetition, if it was.
     `doubt_left_s`: for how long a create that was sent earlier may still arrive."""

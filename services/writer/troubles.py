@@ -45,7 +45,7 @@ class Pace:
         return timedelta(seconds=max(wait_s, self.token_s) if account.is_tenant else wait_s)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finding:
     """What working on an entry said of its account.
 
