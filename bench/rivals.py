@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import orjson
@@ -26,7 +26,7 @@ TOKEN = {"Authorization": "Bearer stub", "Content-Type": "application/json", "Pr
 class Measure:
     """Time and this process's own CPU from the first request on."""
 
-    def __enter__(self) -> "Measure":
+    def __enter__(self) -> Self:
         self._cpu, self._wall = _cpu_s(), time.perf_counter()
         return self
 
