@@ -33,6 +33,10 @@ test: $(READY) ## Prove it: the suite on real Kafka, real PostgreSQL and the sim
 test-slow: $(READY) ## What takes long: sizes that `make test` leaves out
 	@$(BIN)/pytest -m slow $(ARGS)
 
+.PHONY: bench
+bench: $(READY) ## Measure the writer beside what people would use instead (minutes); into bench/results/
+	@for scenario in rates skew one-mailbox idle two-writers growth memory; do $(BIN)/python -m bench $$scenario || exit 1; done
+
 .PHONY: check
 check: $(READY) ## Lint, format, strict types, import contracts, spelling
 	@$(BIN)/ruff check .

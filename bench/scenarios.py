@@ -58,7 +58,8 @@ async def warm(ground: Ground, outcomes: Outcomes, due: list[Due]) -> None:
 
 async def rival(ground: Ground, name: str, count: int, boxes: int) -> Used:
     """One of the others, against the same stub."""
-    environment = {name: value for name, value in os.environ.items() if name != "REQUESTS_CA_BUNDLE"}
+    # With either of these, `requests` trusts nobody else.
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_CA_BUNDLE")}
     arguments = [sys.executable, "-m", "bench.rivals", name, json.dumps(ground.stub), str(count), str(boxes)]
     process = await asyncio.create_subprocess_exec(*arguments, stdout=PIPE, env=environment)
     said, _ = await process.communicate()
@@ -157,17 +158,17 @@ async def skew(ground: Ground, *, entries: int, mailboxes: int, large: int, late
 async def one_mailbox(ground: Ground, *, entries: int, latency_ms: float) -> Figures:
     """One mailbox's backlog against four requests at a time; and against ten minutes' 10,000, in virtual time."""
     due = await ground.plan([0] * entries)
-    async with ground.outcomes() as outcomes:
-        async with ground.writer(writer_lane_max_in_flight=4, writer_lane_max_requests_per_10_min=10_000) as writer:
-            await warm(ground, outcomes, due[:1])
-            await ground.control(latency_ms=latency_ms)
-            await ground.plan_again(due)
-            await ground.control(clear=True, log=True)
-            await ground.wake(due)
-            async with asyncio.timeout(300):
-                while (told := await ground.control())["created"] < entries:
-                    await asyncio.sleep(0.2)
-            writer.process.kill()
+    limits = {"writer_lane_max_in_flight": 4, "writer_lane_max_requests_per_10_min": 10_000}
+    async with ground.outcomes() as outcomes, ground.writer(**limits) as writer:
+        await warm(ground, outcomes, due[:1])
+        await ground.control(latency_ms=latency_ms)
+        await ground.plan_again(due)
+        await ground.control(clear=True, log=True)
+        await ground.wake(due)
+        async with asyncio.timeout(300):
+            while (told := await ground.control())["created"] < entries:
+                await asyncio.sleep(0.2)
+        writer.process.kill()
     await ground.control(latency_ms=0)
     times = [at for _, at in told["log"]]
     permitted_per_s = 4 / (latency_ms / 1_000)
