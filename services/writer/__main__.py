@@ -79,6 +79,7 @@ async def serve(settings: WriterSettings) -> None:
                 postgres=database,
             ),
             max_calls=settings.writer_max_calls,
+            max_in_flight=settings.writer_lane_max_in_flight,
             postpone=postpone,
             send_elsewhere=send_elsewhere,
             settled=relay.wake,
@@ -162,7 +163,8 @@ async def _show(dispatcher: Dispatcher) -> None:
 
 def _limits(settings: WriterSettings) -> LaneLimits:
     return LaneLimits(
-        settings.writer_lane_max_in_flight,
+        # As many again are loaded while these ask; the pipeline lets no more than the setting ask at a time.
+        2 * settings.writer_lane_max_in_flight,
         settings.writer_lane_max_requests_per_10_min,
         settings.writer_lane_max_entries,
         settings.writer_max_entries,

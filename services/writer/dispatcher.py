@@ -69,6 +69,7 @@ class Dispatcher:
         handler: Handler,
         *,
         max_calls: int,
+        max_in_flight: int,
         postpone: Callable[[dict[UUID, datetime]], Awaitable[None]],
         send_elsewhere: Callable[[list[Due]], Awaitable[None]],
         settled: Callable[[], None],
@@ -78,6 +79,7 @@ class Dispatcher:
         self._pipeline = Pipeline(
             handler,
             max_calls=max_calls,
+            max_in_flight=max_in_flight,
             answered=self._answered,
             reported=self._take_reports,
             broken=self._give_up,

@@ -6,7 +6,7 @@ group as soon as they are loaded, and each call to Graph goes on by itself.
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -67,15 +67,20 @@ class Pipeline:
         handler: Handler,
         *,
         max_calls: int,
+        max_in_flight: int,
         answered: Callable[[Job], None],
         reported: Callable[[list[Report]], Awaitable[None]],
         broken: Callable[[Job], Awaitable[None]],
         changed: Callable[[], None],
     ) -> None:
-        """`answered`: nothing more is asked of this job's mailbox. `reported`: what became of jobs, durably. `broken`:
-        a job fails for a fault of ours. `changed`: there may be room again."""
+        """`max_in_flight`: so many jobs of one lane ask at a time; others of it are loaded meanwhile, lest the mailbox
+        wait for PostgreSQL. `answered`: nothing more is asked of this job's mailbox. `reported`: what became of jobs,
+        durably. `broken`: a job fails for a fault of ours. `changed`: there may be room again."""
         self._handler = handler
         self._max_calls = max_calls
+        self._max_in_flight = max_in_flight
+        self._asking: Counter[str] = Counter()
+        self._held: dict[str, deque[Work]] = {}
         self._answered = answered
         self._reported = reported
         self._broken = broken
@@ -106,6 +111,7 @@ class Pipeline:
 
     async def abandon(self) -> None:
         """End everything where it stands, for good."""
+        self._held.clear()
         self._ready.clear()
         self._over.clear()
         while tasks := set(self._tasks):
@@ -136,14 +142,35 @@ class Pipeline:
             await self._again(jobs, error)
             return
         for work in works:
-            self._prepare(work)
+            self._enter(work)
         if reports:
             await self._report(reports)
+
+    def _enter(self, work: Work) -> None:
+        """Let a loaded work ask its mailbox, or wait for its turn there."""
+        lane = work.job.lane
+        if self._asking[lane] < self._max_in_flight:
+            self._asking[lane] += 1
+            self._prepare(work)
+        else:
+            self._held.setdefault(lane, deque()).append(work)
+
+    def _leave(self, lane: str) -> None:
+        """One that asked is done with it: the next may."""
+        self._asking[lane] -= 1
+        if (held := self._held.get(lane)) is not None:
+            work = held.popleft()
+            if not held:
+                del self._held[lane]
+            self._enter(work)
+        elif not self._asking[lane]:
+            del self._asking[lane]
 
     def _prepare(self, work: Work) -> None:
         try:
             asking = self._handler.prepare(work)
         except Exception as error:  # noqa: BLE001
+            self._leave(work.job.lane)
             self._start(self._again([work.job], error))
             return
         if asking is None:
@@ -156,6 +183,7 @@ class Pipeline:
         try:
             await asking
         except Exception as error:  # noqa: BLE001
+            self._leave(work.job.lane)
             await self._again([work.job], error)
         else:
             self._place(work)
@@ -167,6 +195,7 @@ class Pipeline:
         if work.over:
             self._over.append(work)
             self._answered(work.job)
+            self._leave(work.job.lane)
         elif work.step is None:
             self._prepare(work)
             return
@@ -207,6 +236,8 @@ class Pipeline:
         try:
             await self._handler.send(works)
         except Exception as error:  # noqa: BLE001
+            for work in works:
+                self._leave(work.job.lane)
             await self._again([work.job for work in works], error)
             return
         finally:

@@ -47,6 +47,17 @@ def test_a_job_that_is_done_makes_room() -> None:
     assert numbers(lanes.take(0.0, 20)) == [3]
 
 
+def test_a_job_that_asks_nothing_more_makes_room_while_its_entry_stays_in_flight() -> None:
+    lanes = filled(WIDE, *(job(number) for number in range(5)))
+    first, *_ = lanes.take(0.0, 20)
+    lanes.answered(first, 0.0)
+    lanes.offer(job(0), 0.0)
+    assert numbers(lanes.take(0.0, 20)) == [3]
+    lanes.done(first, 0.0, requests=1)
+    assert lanes.take(0.0, 20) == []  # it made room once, and not twice
+    assert lanes.in_flight == 3
+
+
 def test_lanes_take_turns() -> None:
     lanes = filled(WIDE, *(job(number, "a") for number in (1, 2)), *(job(number, "b") for number in (3, 4)))
     assert numbers(lanes.take(0.0, 20)) == [1, 3, 2, 4]
