@@ -10,6 +10,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from calbus.bus.cloudevents import headers_for
+from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import outbox
 
@@ -47,7 +48,7 @@ class Relay:
             while await self._kafka.insist(lambda: self._postgres.insist(self.publish_batch)):
                 pass
             try:
-                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+                await at_most(IDLE_S, self._wake.wait())
             except TimeoutError:
                 continue
 

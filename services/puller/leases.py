@@ -81,7 +81,7 @@ class Leases:
                 task.add_done_callback(lambda _, lane=one.lane: self._over(lane))  # type: ignore[misc]
             if not claimed:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._look_interval_s)
+                    await at_most(self._look_interval_s, self._wake.wait())
 
     async def keep(self) -> None:
         """Lengthen the leases until cancelled; work whose lease was lost is ended."""
