@@ -38,7 +38,7 @@ async def notified(world: World) -> AsyncIterator[None]:
 
 
 async def at_rest(tenant: Tenant, user: str, *, other_than: str | None = None) -> str:
-    """Wait until the mailbox has its subscription and nothing is to be looked for in the next half hour; gives its id."""
+    """Wait until the mailbox has its subscription, and is looked at no more in the next half hour; gives its id."""
 
     async def look() -> str | None:
         rows = await tenant.world.fetch(
