@@ -350,7 +350,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.pull", description="Measure what keeping up with calendars costs.")
     parser.add_argument("--calendars", type=int, default=10_000)
     parser.add_argument("--changed", type=int, default=100, help="calendars that change between two rounds")
-    parser.add_argument("--events", type=int, default=5, help="appointments in each calendar")
+    parser.add_argument("--events", type=int, default=3, help="appointments in each calendar")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency-ms", type=float, default=50.0, help="what the simulator takes for a call")
     parser.add_argument("--out", type=Path, default=RESULTS, help="directory for pull.json and pull.md")
@@ -359,7 +359,7 @@ def main() -> None:
         parser.error("there must be calendars, events, rounds, and no more changed calendars than there are")
     size = Size(given.calendars, given.changed, given.events, given.rounds, given.latency_ms)
     command = f"python -m bench.pull --calendars {size.calendars} --changed {size.changed}"
-    if (size.events, size.rounds, size.latency_ms) != (5, 3, 50.0):
+    if (size.events, size.rounds, size.latency_ms) != (3, 3, 50.0):
         command += f" --events {size.events} --rounds {size.rounds} --latency-ms {size.latency_ms:g}"
     figures = asyncio.run(measure(size, command))
     given.out.mkdir(parents=True, exist_ok=True)
