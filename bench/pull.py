@@ -132,6 +132,7 @@ class Meter:
         )
         if cost.told != told:
             raise SystemExit(f"bench.pull: {cost.told} changes were told, and there were {told}")
+        _say(f"  {cost}")
         return cost
 
     async def _calls(self) -> int:

@@ -115,7 +115,9 @@ async def graph_figures(ground: Ground) -> GraphFigures:
         stats = await ground.office.stats(directory.id)
         total.requests += stats.requests
         total.batches += stats.batches
-        total.mutations += stats.mutations
+        # What calbus asks to be told of changes no calendar.
+        subscribing = sum(number for name, number in stats.operations.items() if name.endswith("_subscription"))
+        total.mutations += stats.mutations - subscribing
         total.refusals += stats.refusals
         total.invitations += stats.invitations
         total.violations.update(stats.violations)
