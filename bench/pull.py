@@ -334,8 +334,10 @@ def markdown(figures: Figures) -> str:
     table = "\n".join(rows)
     return f"""# Keeping up with many calendars
 
-`{figures.command}`: one puller polls {size.calendars:,} calendars of {size.events} appointments each; the simulator
-takes {size.latency_ms:g} ms for a call.
+`{figures.command}`
+
+One puller polls {size.calendars:,} calendars of {size.events} appointments each; the simulator takes
+{size.latency_ms:g} ms for a call.
 
 | round over all calendars | calls | changes told | seconds | CPU s | CPU s per 1,000 calendars | peak RSS, MB |
 |---|---|---|---|---|---|---|
