@@ -1,0 +1,1 @@
+"""Benchmarks: figures of calbus beside what else could be used."""
