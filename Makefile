@@ -56,6 +56,8 @@ lock: $(READY) ## Write the lock files anew (needs the package index)
 	@$(LOCK) pyproject.toml -o requirements.lock
 	@$(LOCK) --extra dev pyproject.toml -o requirements-dev.lock
 	@echo uv | $(LOCK) - -o requirements-uv.lock
+	@printf 'cyclonedx-bom\nhatchling\npip\n' | $(LOCK) - -c requirements-dev.lock -o requirements-image.lock
+	@printf 'pyjwt\ntrustme\n' | $(LOCK) - -c requirements-dev.lock -o requirements-simulator.lock
 
 .PHONY: clean
 clean: ## Remove the virtual environment and every cache (also the downloaded Kafka)
