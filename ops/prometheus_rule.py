@@ -1,4 +1,4 @@
-"""The alerts of ops/alerts as the PrometheusRule of the Prometheus Operator: `make manifests`, after a change of an alert.
+"""The alerts of ops/alerts as a PrometheusRule of the Prometheus Operator: `make manifests`, after a change of them.
 
 One source: Prometheus reads the files themselves, Kubernetes what is written from them here.
 """
