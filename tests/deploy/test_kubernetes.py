@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
@@ -64,6 +65,13 @@ def test_every_variable_is_a_setting_of_its_program_and_none_is_missing(
         read(monkeypatch, settings, environment(manifests, container))
         started.add(settings)
     assert {programs()[name] for name in ("migrate", "topics", "ingest", "writer", "puller")} <= started
+
+
+def test_images_have_the_version_that_this_is(manifests: list[Manifest]) -> None:
+    images = {container["image"].rpartition("/")[2] for pod in pods(manifests) for container in pod.containers}
+    ours = {image for image in images if image.startswith("calbus")}
+    # A tag `latest` would be pulled anew at each start, also where it was loaded by hand.
+    assert ours <= {f"{name}:{version('calbus')}" for name in ("calbus", "calbus-simulator")}
 
 
 def test_no_map_of_settings_is_for_nobody(manifests: list[Manifest]) -> None:
@@ -294,4 +302,4 @@ def test_what_is_written_about_deploying_names_real_settings() -> None:
     names = {name for settings in programs().values() for name in known(settings)} | {"CALBUS_SIMULATOR_URL"}
     for page in (K8S / "README.md", ROOT / "ops" / "README.md"):
         if page.exists():
-            assert set(re.findall(r"CALBUS_[A-Z0-9_]+[A-Z0-9]", page.read_text())) <= names, page
+            assert set(re.findall(r"CALBUS_[A-Z0-9_]*[A-Z0-9](?!_)\b", page.read_text())) <= names, page
