@@ -19,12 +19,13 @@ from calbus.bus.kafka import topic_name
 from calbus.bus.topics import create_topics
 from calbus.settings import PREFIX, KafkaSettings, SecurityProtocol, load
 from calbus.store.migrate import migrate
+from devstack.demo.deliver import put_directory
 from devstack.demo.recording import Directory, directories
 from devstack.engine import GivenEngine
 from devstack.ports import LOOPBACK, free_port
 from devstack.stack import Stack
 from schemas.events import Topic
-from simulator.client import App, SimulatorAdmin
+from simulator.client import SimulatorAdmin
 
 CLIENT_ID = "2b6f0d8e-6a55-4b0f-9d4c-0c1d7a3e5f10"
 PARTITIONS = 4
@@ -92,7 +93,7 @@ async def prepared(stack: Stack) -> AsyncIterator[Ground]:
         SimulatorAdmin.connect(stack.simulator.http_url) as office,
     ):
         known = directories()
-        await asyncio.gather(*(_put(office, directory, secret) for directory in known))
+        await asyncio.gather(*(put_directory(office, directory, CLIENT_ID, secret) for directory in known))
         variables = {
             **stack.environment(),
             "CALBUS_POSTGRES_DSN": dsn,
@@ -102,16 +103,6 @@ async def prepared(stack: Stack) -> AsyncIterator[Ground]:
             "CALBUS_CLIENT_SECRET": secret,
         }
         yield Ground(kafka, dsn, variables, office, known, free_port())
-
-
-async def _put(office: SimulatorAdmin, directory: Directory, secret: str) -> None:
-    app = App(CLIENT_ID, secret=secret, roles=("Calendars.ReadWrite", "MailboxSettings.ReadWrite"))
-    await office.put_tenant(directory.id, apps=[app], domain=directory.domain)
-    for address, name in directory.users.items():
-        await office.put_user(directory.id, address, display_name=name, time_zone=directory.time_zone)
-    for address, editors in directory.edit_access.items():
-        for editor in editors:
-            await office.share_calendar(directory.id, address, "write", editor, name=directory.users[editor])
 
 
 @asynccontextmanager
