@@ -26,7 +26,7 @@ TARGET_SHARE = 0.7
 # So many users share a tenant on average where nothing else is said.
 USERS_PER_TENANT = 250
 # Changes that are simulated at least, to find out what a pod can do.
-SATURATING_CHANGES = 8_000
+SATURATING_CHANGES = 4_000
 # Changes that are simulated at most: a few seconds' work.
 SAMPLE_CHANGES = 60_000
 # Imports share the sample with everyday changes: up to this part of it.
@@ -267,6 +267,6 @@ def _waits(fates: list[Fate], pod: Pod) -> Waits:
     if not lag_s:
         return Waits(0.0, 0.0, 0.0, 1.0)
     graph = sum(fate.graph_s for fate in fates) / lag_s
-    mailbox = sum(fate.alone_s - fate.graph_s - pod.overhead_s for fate in fates) / lag_s
+    mailbox = max(0.0, sum(fate.alone_s - fate.graph_s - pod.overhead_s for fate in fates) / lag_s)
     overhead = len(fates) * pod.overhead_s / lag_s
     return Waits(graph, mailbox, max(0.0, 1.0 - graph - mailbox - overhead), overhead)

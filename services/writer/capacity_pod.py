@@ -114,10 +114,11 @@ class SimulatedPod:
             now_s = min(arrives_s, happens_s, inf if timer_s is None else timer_s)
             if now_s == inf:
                 break
-            if upcoming is not None and arrives_s <= now_s:
+            # What comes at one moment is one read from Kafka: it is queued before any of it goes.
+            while upcoming is not None and upcoming.at_s + self._pod.ingest_s <= now_s:
                 self._accept(upcoming, now_s)
                 upcoming = next(coming, None)
-            elif happens_s <= now_s:
+            while self._events and self._events[0][0] <= now_s:
                 heappop(self._events)[2](now_s)
             self._hand_out(now_s)
         return [work.fate for work in self._works]
