@@ -122,7 +122,7 @@ def foretell(
     partitions: int | None = None,
     sample_changes: int = SAMPLE_CHANGES,
 ) -> Forecast:
-    """Simulate. Without `pods` as many as it takes to keep each below `TARGET_SHARE`; the same seed, the same answer."""
+    """Simulate. Without `pods` as many as keep each below `TARGET_SHARE`. The same seed gives the same answer."""
     load = replace(load, tenants=load.tenants or max(1, load.users // USERS_PER_TENANT))
     capacity = _capacity(load, pod, seed)
     if pods is None:
@@ -139,9 +139,10 @@ def foretell(
     # What is imported into mailboxes that are left out comes as everyday changes, so that the pod has as much to do.
     left_out_per_s = (part.imports - imports) * load.import_items / HOUR_S if imports < part.imports else 0.0
     everyday_per_s = part.everyday_per_s + left_out_per_s
+    random = Random(seed)  # noqa: S311
     changes = [
-        *crowd.everyday(everyday_per_s, seconds, Random(seed)),
-        *crowd.imports(imports, load.import_items, seconds, Random(seed + 1)),
+        *crowd.everyday(everyday_per_s, seconds, random),
+        *crowd.imports(imports, load.import_items, seconds, random),
     ]
     changes.sort(key=lambda change: change.at_s)
     simulated = SimulatedPod(pod, seed)
@@ -227,7 +228,8 @@ def _crowd(load: Load, share: float) -> Crowd:
 def _capacity(load: Load, pod: Pod, seed: int) -> float:
     """Entries a second that one pod gets through when it has always something to do, for mailboxes like these."""
     crowd = replace(_crowd(load, 1.0), user_skew=0.0)
-    changes = saturating(crowd.everyday(1.0, math.inf, Random(seed)), SATURATING_CHANGES)
+    everyday = crowd.everyday(1.0, math.inf, Random(seed))  # noqa: S311
+    changes = saturating(everyday, SATURATING_CHANGES)
     done_s = sorted(fate.lag_s for fate in SimulatedPod(pod, seed).run(changes))
     # At the end there is not enough left for a pod to be busy with.
     first, last = len(done_s) // 10, len(done_s) * 8 // 10

@@ -135,7 +135,9 @@ def _tell(forecast: Forecast) -> None:
     table.add_row(f"{graph.requests_per_day:,.0f}", "requests of writers to Microsoft Graph a day")
     table.add_row(f"{graph.requests_per_s:,.0f}", "a second in the busiest hour, " + _calls(forecast))
     table.add_row(f"{graph.throttled:,}", "of those simulated were throttled (429)")
-    table.add_row(f"{graph.most_in_flight}", f"in flight in one mailbox at most, {graph.most_in_10_min:,} in 10 minutes")
+    table.add_row(
+        f"{graph.most_in_flight}", f"in flight in one mailbox at most, {graph.most_in_10_min:,} in 10 minutes"
+    )
     out.print(table)
     lags = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     lags.add_column("From event to calendar, busiest hour")
@@ -166,8 +168,8 @@ def _tell(forecast: Forecast) -> None:
 def _calls(forecast: Forecast) -> str:
     graph = forecast.graph
     return (
-        f"{graph.requests_per_call:.1f} of them to a call: {graph.share_of_application:.0%} of what one application may "
-        "send to all tenants together"
+        f"{graph.requests_per_call:.1f} of them to a call: {graph.share_of_application:.0%} of what one application "
+        "may send to all tenants together"
     )
 
 
@@ -180,7 +182,9 @@ def _warnings(forecast: Forecast) -> list[str]:
             "up to the whole hour."
         )
     elif forecast.share_of_pod > capacity.TARGET_SHARE:
-        warnings.append(f"A pod should not be fuller than {capacity.TARGET_SHARE:.0%}: add pods, or partitions for them.")
+        warnings.append(
+            f"A pod should not be fuller than {capacity.TARGET_SHARE:.0%}: add pods, or partitions for them."
+        )
     if forecast.graph.applications > 1:
         warnings.append(
             "More than Microsoft lets one application send: the users must be shared out among "

@@ -27,7 +27,7 @@ CONCURRENCY_RETRY_AFTER_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long one request lasts: log-normal. `spread` is the standard deviation of its logarithm; 0 is always alike."""
+    """How long a request lasts: log-normal. `spread` is the standard deviation of its logarithm; 0 is always alike."""
 
     median_s: float
     spread: float

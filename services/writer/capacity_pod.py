@@ -85,7 +85,7 @@ class SimulatedPod:
 
     def __init__(self, pod: Pod, seed: int) -> None:
         self._pod = pod
-        self._random = Random(seed)
+        self._random = Random(seed)  # noqa: S311
         budget = MailboxBudget(pod.limits.max_requests_per_10_min)
         self._interval_s = budget.interval_s
         self._burst_s = (budget.burst_requests - 1) * budget.interval_s

@@ -1,20 +1,28 @@
 """Capacity: what is foretold, and the properties that any simulated writer has. No clock, no I/O."""
 
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from random import Random
 
+import orjson
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calbus.budget import WINDOW_S
 from services.writer.capacity import Forecast, busiest_share, foretell
+from services.writer.capacity_command import _capacity
 from services.writer.capacity_graph import APPLICATION_MAX_REQUESTS_PER_S, Latency, Request, SimulatedGraph
 from services.writer.capacity_load import Change, Crowd, Load
 from services.writer.capacity_pod import Fate, Pod, SimulatedPod
 from services.writer.lanes import LaneLimits
 from services.writer.packing import SINGLES_MAX, pack
+from services.writer.settings import LaneSettings
 
 POD = Pod(
     limits=LaneLimits(max_in_flight=3, max_requests_per_10_min=9_000, max_entries=1_000, max_entries_of_all=20_000),
@@ -176,8 +184,9 @@ def test_mailboxes_shared_out_among_more_pods_are_never_served_worse(seed: int) 
 
 
 def test_the_same_seed_foretells_the_same() -> None:
-    assert told(200_000, seed=7, imports=20) == told(200_000, seed=7, imports=20)
-    assert told(200_000, seed=7) != told(200_000, seed=8)
+    given = {"imports": 2, "import_items": 300}
+    assert told(20_000, seed=7, **given) == told(20_000, seed=7, **given)
+    assert told(20_000, seed=7).everyday_lag != told(20_000, seed=8).everyday_lag
 
 
 def test_what_is_small_is_simulated_whole() -> None:
@@ -198,7 +207,7 @@ def test_what_is_large_is_sampled_and_scaled() -> None:
 
 def test_more_pods_are_never_fuller_nor_later() -> None:
     forecasts = [told(600_000, pods=pods, partitions=48) for pods in (1, 2, 4, 8)]
-    for fewer, more in zip(forecasts, forecasts[1:], strict=False):
+    for fewer, more in pairwise(forecasts):
         assert more.share_of_pod <= fewer.share_of_pod
         assert more.everyday_lag.p99_s <= 1.05 * fewer.everyday_lag.p99_s
 
@@ -245,6 +254,38 @@ def test_the_busiest_pod_has_whole_partitions_and_bad_luck(pods: int, partitions
         owned = Counter(random.randrange(partitions) % pods for _ in range(users))
         shares.append(max(owned.values()) / users)
     assert sum(shares) / len(shares) <= busiest_share(pods, partitions, users) <= 1.2 * max(shares)
+
+
+@pytest.mark.slow
+def test_the_tables_of_the_capacity_page_are_up_to_date() -> None:
+    generator = Path(__file__).parents[2] / "bench" / "capacity_tables.py"
+    checked = subprocess.run([sys.executable, generator, "--check"], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_answers_machines(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    _capacity(LaneSettings(), users=2_000, imports=1, import_items=100, sample=1_000, pods=1, json=True)
+    answer = orjson.loads(capsysbinary.readouterr().out)
+    assert answer["load"]["users"] == 2_000
+    assert answer["everyday_lag"]["p50_s"] <= answer["everyday_lag"]["p99_s"] <= answer["everyday_lag"]["max_s"]
+    assert (answer["graph"]["throttled"], answer["sample"]["is_whole"]) == (0, False)
+
+
+def test_the_command_warns_of_what_no_pod_mends(capsys: pytest.CaptureFixture[str]) -> None:
+    _capacity(LaneSettings(), users=20_000_000, sample=1_000, pods=50, partitions=50)
+    out = capsys.readouterr().out
+    assert "do not keep up" in out
+    assert "applications, each with a calbus of its own" in out
+
+
+@pytest.mark.parametrize("given", [{}, {"users": 10, "pods": 4, "partitions": 2}])
+def test_the_command_says_what_is_wrong_with_what_it_was_asked(given: dict[str, int]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        _capacity(LaneSettings(), **given)  # type: ignore[arg-type]
+    assert ended.value.exit_code == 2
 
 
 # -- the load ---------------------------------------------------------------------------------------------------------
