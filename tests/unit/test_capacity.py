@@ -275,7 +275,7 @@ def test_the_command_answers_machines(capsysbinary: pytest.CaptureFixture[bytes]
 
 
 def test_the_command_warns_of_what_no_pod_mends(capsys: pytest.CaptureFixture[str]) -> None:
-    _capacity(LaneSettings(), users=20_000_000, sample=1_000, pods=50, partitions=50)
+    _capacity(LaneSettings(), users=40_000_000, sample=1_000, pods=50, partitions=50)
     out = capsys.readouterr().out
     assert "do not keep up" in out
     assert "applications, each with a calbus of its own" in out
