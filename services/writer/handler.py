@@ -15,7 +15,7 @@ import asyncpg
 
 from calbus.entry import Entry, Intent, Place
 from calbus.graph.calls import Response
-from calbus.graph.client import BATCH_MAX_REQUESTS, GraphClient
+from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault, Scope
 from calbus.outage import Dependency
 from calbus.outcomes import ending_without_writing, outcome
@@ -30,6 +30,7 @@ from services.writer.accounts import Accounts, Admission
 from services.writer.calendars import Calendars
 from services.writer.gates import Gate, Passage, is_gated
 from services.writer.lanes import Job
+from services.writer.packing import GRACE_S, pack
 from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import GiveUp, RetryPolicy, decide_retry
 from services.writer.troubles import Finding
@@ -37,10 +38,6 @@ from services.writer.troubles import Finding
 # find, read, update is the longest way there is; more means that the world moves while we look. A series with many
 # exceptions takes several looks, so that its neighbours need not wait for it.
 STEPS_MAX = 4
-# So long is waited for the slowest of those that were taken together, before the others go on without it.
-GRACE_S = 0.3
-# Few requests go alone and side by side: a batch answers only when its slowest item does.
-SINGLES_MAX = 4
 # Upstream hears that one calendar shows what no plan wants there.
 LEFT_BEHIND = "The entry could not be removed from the account's former mailbox and was left there."
 _WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE, Step.MOVE, Step.CANCEL)
@@ -412,16 +409,7 @@ async def _done_soon(tasks: Collection[asyncio.Task[None]]) -> set[asyncio.Task[
 
 
 def _packed(works: list[_Work]) -> list[list[_Work]]:
-    """Pack what is many and healthy, by directory. What has failed before goes alone, lest it hang its neighbours."""
-    alone = [[work] for work in works if work.loaded.attempts]
-    together: dict[str, list[_Work]] = {}
-    for work in works:
-        if not work.loaded.attempts:
-            together.setdefault(_place(work).directory, []).append(work)
-    for healthy in together.values():
-        size = 1 if len(healthy) <= SINGLES_MAX else BATCH_MAX_REQUESTS
-        alone += [healthy[at : at + size] for at in range(0, len(healthy), size)]
-    return alone
+    return pack(works, directory=lambda work: _place(work).directory, has_failed=lambda work: work.loaded.attempts > 0)
 
 
 def _findings(works: list[_Work]) -> list[Finding]:
