@@ -12,6 +12,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from calbus.bus.cloudevents import UnreadableError, decode
 from calbus.bus.kafka import consumer
+from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import pulls
 from calbus.telemetry import RECORDS, log
@@ -56,7 +57,7 @@ class Follower:
             self._wake.clear()
             await self.follow()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._interval_s)
+                await at_most(self._interval_s, self._wake.wait())
 
     async def follow(self) -> None:
         """Look once."""

@@ -139,8 +139,7 @@ class Dispatcher:
         if not self._pipeline.room or not self._accepting:
             wait_s = None  # only a job that ends makes room, only an assignment makes work
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await self._changed.wait()
+            await at_most(wait_s, self._changed.wait())
 
     def _look_again(self) -> None:
         self._changed.set()

@@ -35,6 +35,7 @@ DOWN = {"ann": "", "bob": TRAVEL}
 QUIET_S = 60.0
 SLOTS = (0, 1)
 OPTIONS = {
+    "puller_back_days": 30,
     "puller_page_items": 3,
     "puller_turn_max_pages": 4,
     "puller_lease_s": 1.5,

@@ -61,6 +61,8 @@ TEST_TIMES = {
     "writer_access_refusal_ttl_s": 0.5,
     "graph_token_doubt_s": 0.5,
     "writer_doubt_s": 1.0,
+    # The items of the tests keep their dates, and must stay in sight for years.
+    "puller_back_days": 1_400,
     "puller_look_interval_s": 0.05,
     "puller_settings_interval_s": 0.1,
     "puller_busy_interval_s": 0.3,

@@ -1,4 +1,4 @@
-"""An outcome as the writer publishes it is the contract's, and what it is made of quickly is what it would be slowly."""
+"""An outcome as the writer publishes it is the contract's; what is made quickly is what it would be slowly."""
 
 from datetime import UTC, datetime
 from uuid import uuid4, uuid5
