@@ -130,48 +130,51 @@ async def linked(tenant: Tenant, user: str) -> None:
 
 
 async def test_afterwards_no_row_names_the_person_and_nobody_else_lost_anything(world: World) -> None:
-    async with everything(world), world.tenant(ANN, BOB, assigning="anyone", touched=Touched.ACCEPT) as tenant:
-        async with world.tenant(ANN) as neighbour:
-            await linked(tenant, ANN)
-            await linked(tenant, BOB)
-            shared = await live(tenant)
-            theirs = neighbour.action("theirs", ANN)
-            await neighbour.publish(theirs)
-            await neighbour.outcome(theirs, ANN)
-            words = (tenant.mailbox(ANN), Place(tenant.directory, tenant.mailbox(ANN)).lane)
-            assert len(await traces(world, ANN, *words)) > 10
+    async with (
+        everything(world),
+        world.tenant(ANN, BOB, assigning="anyone", touched=Touched.ACCEPT) as tenant,
+        world.tenant(ANN) as neighbour,
+    ):
+        await linked(tenant, ANN)
+        await linked(tenant, BOB)
+        shared = await live(tenant)
+        theirs = neighbour.action("theirs", ANN)
+        await neighbour.publish(theirs)
+        await neighbour.outcome(theirs, ANN)
+        words = (tenant.mailbox(ANN), Place(tenant.directory, tenant.mailbox(ANN)).lane)
+        assert len(await traces(world, ANN, *words)) > 10
 
-            code, _, err = await forget(tenant, ANN, "--remove")
-            assert (code, "still allowed" in err, "unlinks it first" in err) == (2, True, True)
-            await unlink(tenant, ANN)
-            code, _, err = await forget(tenant, ANN)
-            assert (code, "2 entries stand in the calendar: say --remove or --leave" in err) == (2, True), err
-            before = [await world.fetch(query, tenant.id, ANN) for query in STEADY]
+        code, _, err = await forget(tenant, ANN, "--remove")
+        assert (code, "still allowed" in err, "unlinks it first" in err) == (2, True, True)
+        await unlink(tenant, ANN)
+        code, _, err = await forget(tenant, ANN)
+        assert (code, "2 entries stand in the calendar: say --remove or --leave" in err) == (2, True), err
+        before = [await world.fetch(query, tenant.id, ANN) for query in STEADY]
 
-            code, out, err = await forget(tenant, ANN, "--remove")
-            assert code == 0, err
-            assert "2 entries have left the calendar" in out
-            assert all(words in out for words in ("2 entries", "2 items that named them", "outcomes.v1: 7 days")), out
-            assert await tenant.subjects(ANN) == ["Dentist"]
-            assert await tenant.subjects(BOB) == ["○ Do shared"]
-            left = [row for row in await traces(world, ANN, *words) if neighbour.id not in row]
-            # The neighbour's rows of the way down name their tenant's directory only.
-            assert [row for row in left if neighbour.directory not in row] == []
-            assert [await world.fetch(query, tenant.id, ANN) for query in STEADY] == before
-            assert len(await world.admin.subscriptions(tenant.directory)) == 1
+        code, out, err = await forget(tenant, ANN, "--remove")
+        assert code == 0, err
+        assert "2 entries have left the calendar" in out
+        assert all(words in out for words in ("2 entries", "2 items that named them", "outcomes.v1: 7 days")), out
+        assert await tenant.subjects(ANN) == ["Dentist"]
+        assert await tenant.subjects(BOB) == ["○ Do shared"]
+        left = [row for row in await traces(world, ANN, *words) if neighbour.id not in row]
+        # The neighbour's rows of the way down name their tenant's directory only.
+        assert [row for row in left if neighbour.directory not in row] == []
+        assert [await world.fetch(query, tenant.id, ANN) for query in STEADY] == before
+        assert len(await world.admin.subscriptions(tenant.directory)) == 1
 
-            key = f"account/{tenant.id}/{ANN}".encode()
-            assert (await last_values(world, Topic.SETTINGS, key))[-1] is None
-            assert (await last_values(world, Topic.ACCOUNT_STATUS, key + b"/up"))[-1] is None
-            assert (await last_values(world, Topic.ACCOUNT_STATUS, key + b"/down"))[-1] is None
+        key = f"account/{tenant.id}/{ANN}".encode()
+        assert (await last_values(world, Topic.SETTINGS, key))[-1] is None
+        assert (await last_values(world, Topic.ACCOUNT_STATUS, key + b"/up"))[-1] is None
+        assert (await last_values(world, Topic.ACCOUNT_STATUS, key + b"/down"))[-1] is None
 
-            # What comes again is known; run again, there is nothing to do.
-            marker = tenant.action("marker", BOB)
-            await tenant.publish(shared, marker)
-            await tenant.outcome(marker, BOB)
-            code, out, err = await forget(tenant, ANN)
-            assert (code, "nothing was kept of this user" in out) == (0, True), err + out
-            assert [row for row in await traces(world, *words) if "migration" not in row] == []
+        # What comes again is known; run again, there is nothing to do.
+        marker = tenant.action("marker", BOB)
+        await tenant.publish(shared, marker)
+        await tenant.outcome(marker, BOB)
+        code, out, err = await forget(tenant, ANN)
+        assert (code, "nothing was kept of this user" in out) == (0, True), err + out
+        assert [row for row in await traces(world, *words) if "migration" not in row] == []
 
 
 async def test_entries_are_left_where_they_are_without_a_writer(world: World) -> None:
@@ -208,16 +211,16 @@ async def test_a_mailbox_that_somebody_else_names_too_keeps_what_is_theirs(world
 
 
 async def test_the_account_is_not_forgotten_while_ingest_is_away(world: World) -> None:
-    async with world.tenant() as tenant:
-        code, _, err = await forget(tenant, ANN, "--wait-s", "0")
-        assert (code, err) == (0, "")
-        async with world.ingest():
-            await tenant.publish(tenant.account(ANN, allowed=False))
-            await tenant.settings_known(2)
-        code, _, err = await forget(tenant, ANN, "--wait-s", "1")
-        assert (code, "is it running?" in err) == (1, True), err
-        assert await traces(world, tenant.mailbox(ANN))
-        async with world.ingest():
-            code, _, err = await forget(tenant, ANN)
-        assert (code, err) == (0, "")
-        assert await traces(world, ANN) == []
+    async with world.ingest():
+        context = world.tenant()
+        tenant = await context.__aenter__()
+        await tenant.publish(tenant.account(ANN, allowed=False))
+        await tenant.settings_known(2)
+    code, _, err = await forget(tenant, ANN, "--wait-s", "1")
+    assert (code, "is it running?" in err) == (1, True), err
+    assert await traces(world, tenant.mailbox(ANN))
+    async with world.ingest():
+        code, _, err = await forget(tenant, ANN)
+    assert (code, err) == (0, "")
+    assert await traces(world, ANN) == []
+    await context.__aexit__(None, None, None)
