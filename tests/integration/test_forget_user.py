@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from calbus.bus.kafka import topic_name
@@ -129,6 +130,7 @@ async def linked(tenant: Tenant, user: str) -> None:
     await until(subscribed, "a subscription")
 
 
+@pytest.mark.slow
 async def test_afterwards_no_row_names_the_person_and_nobody_else_lost_anything(world: World) -> None:
     async with (
         everything(world),
@@ -190,6 +192,7 @@ async def test_entries_are_left_where_they_are_without_a_writer(world: World) ->
         assert await traces(world, ANN) == []
 
 
+@pytest.mark.slow
 async def test_a_mailbox_that_somebody_else_names_too_keeps_what_is_theirs(world: World) -> None:
     async with everything(world), world.tenant(ANN, BOB) as tenant:
         await tenant.publish(tenant.account(BOB, mailbox=tenant.mailbox(ANN), direction="both"))
