@@ -281,7 +281,8 @@ async def measure(load: Load, command: str) -> Figures:
             await fleet.scale(writers)
             _say(f"{writers} writers")
             peak = phases[-1].waiting_peak if phases else 0
-            calm = peak / 4 if writers > 1 else float("inf")
+            # What comes in within a second always waits somewhere.
+            calm = max(peak / 4, load.rate_per_s) if writers > 1 else float("inf")
             seen = await watch.until(lambda sample, calm=calm: sample.waiting <= calm, at_least_s=load.phase_s)  # type: ignore[misc]
             phases.append(_phase(writers, seen))
             _say(f"  {phases[-1]}")

@@ -17,7 +17,7 @@ PAGES = ("README.md", "docs/operations.md", "docs/security.md")
 PLAIN = {"settings": set(), "version": set()}
 VARIABLE = re.compile(rf"{PREFIX}[A-Z0-9_]+")
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
-COMMAND = re.compile(r"(?:^|[\s(])calbus +([a-z][a-z-]*)((?: +[^#\n]*)?)")
+COMMAND = re.compile(r"^[ $]*calbus +([a-z][a-z-]*)((?: +[^#\n]*)?)", re.MULTILINE)
 OPTION = re.compile(r"(?<!\S)(--[a-z][a-z-]*)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -30,7 +30,9 @@ def options() -> dict[str, set[str]]:
         named = {f"--{name.replace('_', '-')}" for name in command.settings.model_fields}
         for annotation in command._arguments.values():
             for about in getattr(annotation, "__metadata__", ()):
-                named.update(getattr(about, "param_decls", None) or ())
+                # typer takes the first name for a default until it is asked for the parameter.
+                names = (getattr(about, "default", None), *(getattr(about, "param_decls", None) or ()))
+                named.update(one for one in names if isinstance(one, str) and one.startswith("--"))
         known[command.name] = named
     return known
 
@@ -93,11 +95,11 @@ def rows_of(heading: str) -> dict[str, str]:
 
 def test_the_page_on_security_has_every_table() -> None:
     made = {name for step in migrations() for name in re.findall(r"^CREATE TABLE (\w+)", step.sql, re.MULTILINE)}
-    assert rows_of("**PostgreSQL**").keys() == made | {"schema_migration"}
+    assert rows_of("\n**PostgreSQL**.").keys() == made | {"schema_migration"}
 
 
 def test_the_page_on_security_has_every_topic_and_says_how_long_it_is_kept() -> None:
-    rows = rows_of("**Kafka**")
+    rows = rows_of("\n**Kafka**,")
     assert rows.keys() == {topic.value for topic in Topic}
     for topic, shape in TOPICS.items():
         days = shape.retention_days
