@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -28,5 +28,5 @@ async def test_scaling_out_and_in_loses_and_doubles_nothing_and_nobody_shares_a_
     assert service["mailboxes"] == 30
     assert service["handovers"] > 0
     assert service["max_in_flight"] <= 3
-    assert ElementTree.parse(tmp_path / "scaling.svg").getroot().tag.endswith("svg")
+    assert ET.parse(tmp_path / "scaling.svg").getroot().tag.endswith("svg")
     assert "Nothing lost, nothing doubled" in (tmp_path / "scaling.md").read_text()
