@@ -437,9 +437,9 @@ def main() -> None:
     from bench.scaling_picture import markdown, picture  # it knows the figures by this module
 
     parser = argparse.ArgumentParser(prog="bench.scaling", description="Start and stop writers under load.")
-    parser.add_argument("--tenants", type=int, default=60)
-    parser.add_argument("--users", type=int, default=2, help="in each tenant")
-    parser.add_argument("--rate", type=float, default=60.0, help="new actions a second")
+    parser.add_argument("--tenants", type=int, default=120)
+    parser.add_argument("--users", type=int, default=1, help="in each tenant")
+    parser.add_argument("--rate", type=float, default=20.0, help="new actions a second")
     parser.add_argument("--phase-s", type=float, default=40.0, help="each number of writers lasts so long at least")
     parser.add_argument("--calls", type=int, default=1, help="to Graph that one writer may have in flight")
     parser.add_argument("--latency-ms", type=float, default=50.0, help="what the simulator takes for a call")

@@ -93,7 +93,7 @@ async def test_a_restored_backup_converges_and_doubles_nothing(world: World, tmp
 
 
 async def test_it_is_not_done_while_a_service_runs_or_without_saying_what(world: World) -> None:
-    async with world.ingest():
+    async with world.ingest(), world.tenant():
         code, _, err = await calbus("restored", "--reread-from", "2026-11-01T00:00:00Z", **world.environment())
         assert (code, "ingest is running" in err) == (2, True), err
     code, _, err = await calbus("restored", **world.environment())
