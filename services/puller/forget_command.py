@@ -40,6 +40,8 @@ KAFKA_TIMEOUT_S = 30.0
 LOOK_INTERVAL_S = 0.2
 LEASE_S = 120.0
 WAIT_DEFAULT_S = 300
+# What is not waiting for others; an outage of PostgreSQL, mostly.
+WORK_MAX_S = 120
 DEADLOCKS_MAX = 5
 # Topics whose messages may name a person, and are kept for a time.
 _NAMING = frozenset((Topic.ACTIONS, Topic.CONTACTS, Topic.OUTCOMES, Topic.CHANGES, Topic.REQUESTS, Topic.DEAD_LETTERS))
@@ -79,8 +81,9 @@ def forget(
         if remove and leave:
             raise _CommandError("--remove and --leave are two things: give one", EXIT_USAGE)  # noqa: TRY301
         wanted = Leftovers.REMOVE if remove else Leftovers.KEEP if leave else None
-        deadline_s = time.monotonic() + (WAIT_DEFAULT_S if wait_s is None else wait_s)
-        asyncio.run(_forget(settings, Person(tenant, user), wanted, deadline_s))
+        patience_s = WAIT_DEFAULT_S if wait_s is None else wait_s
+        work = _forget(settings, Person(tenant, user), wanted, time.monotonic() + patience_s)
+        asyncio.run(at_most(patience_s + WORK_MAX_S, work))
     except _CommandError as fault:
         err.print(str(fault), style="red", markup=False)
         raise typer.Exit(fault.code) from None
@@ -237,7 +240,7 @@ class _Forgetting:
                 f"Kafka (CALBUS_KAFKA_BOOTSTRAP={self._settings.kafka_bootstrap}) did not answer for "
                 f"{KAFKA_TIMEOUT_S:.0f} s; run this again"
             ) from None
-        except (KafkaError, PublishError) as error:
+        except (OSError, KafkaError, PublishError) as error:
             raise _CommandError(f"Kafka (CALBUS_KAFKA_BOOTSTRAP): {error}; run this again") from None
 
     async def _until(self, done: Callable[[], Awaitable[bool]], what: str) -> None:
