@@ -213,6 +213,7 @@ async def test_a_mailbox_that_somebody_else_names_too_keeps_what_is_theirs(world
         assert [row for row in await traces(world, f" {ANN} ", f"/{ANN}") if lane not in row] == []
 
 
+@pytest.mark.slow
 async def test_the_account_is_not_forgotten_while_ingest_is_away(world: World) -> None:
     async with world.ingest():
         context = world.tenant()
