@@ -41,6 +41,15 @@ check: $(READY) ## Lint, format, strict types, import contracts, spelling
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/codespell
 
+.PHONY: test-ops
+test-ops: $(READY) ## Alerts and dashboards, on the real Prometheus and Alertmanager (Debian's packages)
+	@$(BIN)/pytest -m ops $(ARGS)
+
+.PHONY: ops
+ops: $(READY) ## Write the dashboards and the page of metrics anew
+	@$(BIN)/python -m ops.dashboards
+	@$(BIN)/python -m calbus.metrics_doc
+
 .PHONY: fmt
 fmt: $(READY) ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix .

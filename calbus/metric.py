@@ -5,6 +5,7 @@ Every metric of calbus is made here, so that none can be without; the metrics th
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -49,10 +50,17 @@ CATALOGUE: dict[str, Described] = {}
 """All that were made, by name, in the order of their making."""
 
 
-def counter(name: str, says: str, labels: Labels = _NO_LABELS, *, by: str, do: str) -> Counter:
-    """Something that is counted; Prometheus sees it as `<name>_total`. `by`: which services expose it."""
+def counter(name: str, says: str, labels: Labels = _NO_LABELS, *, by: str, do: str, from_zero: bool = False) -> Counter:
+    """Something that is counted; Prometheus sees it as `<name>_total`. `by`: which services expose it.
+
+    `from_zero`: every series is there from the start, so that its first step is seen as one.
+    """
     described = _describe(name, "counter", says, do, by, labels)
-    return Counter(name, says, list(described.labels))
+    made = Counter(name, says, list(described.labels))
+    if from_zero:
+        for values in product(*described.labels.values()):
+            made.labels(*values)
+    return made
 
 
 def gauge(name: str, says: str, labels: Labels = _NO_LABELS, *, by: str, do: str, shared: bool = False) -> Gauge:

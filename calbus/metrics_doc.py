@@ -38,7 +38,7 @@ def _section(one: Described) -> str:
 def _values(values: tuple[str, ...]) -> str:
     if set(values) == {str(topic) for topic in Topic}:
         return "the topics, without their prefix"
-    if set(values) >= {str(reason) for reason in Reason}:
+    if len(set(values) & set(Reason)) > VALUES_SHOWN_MAX:
         others = [value for value in values if value not in set(Reason)]
         named = ", ".join(f"`{value}`" for value in others)
         return f"{named + ', or ' if others else ''}a reason of [the event contract](event-contract.md)"

@@ -14,7 +14,7 @@ import structlog
 from calbus.metric import counter, gauge, histogram
 from calbus.settings import LogFormat, Settings
 from schemas.events import EVENT_TYPES, Topic
-from schemas.reasons import Reason
+from schemas.reasons import NextActor, Reason, explain
 from schemas.results import Ending
 
 VERSION = version("calbus")
@@ -26,6 +26,9 @@ _PAUSE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 _TOPICS = tuple(Topic)
 _REASONS = tuple(Reason)
+_DEAD = tuple(reason for reason in Reason if explain(reason).next_actor is NextActor.PUBLISHER)
+# In the order in which they stand: what a call can meet.
+_FAULTS = (Reason.EVENT_REJECTED, *_REASONS[_REASONS.index(Reason.THROTTLED) : _REASONS.index(Reason.WORKING)])
 OPERATIONS = (
     "cancel_occurrence", "create", "create_category", "create_subscription", "delete", "delete_subscription", "delta",
     "find", "get_calendar", "instances", "list_calendars", "list_categories", "list_groups", "list_permissions",
@@ -156,8 +159,9 @@ OUTBOX_SECONDS = histogram(
 DEAD_LETTERS = counter(
     "calbus_dead_letters",
     "Messages that could not be understood, by reason.",
-    {"reason": _REASONS},
+    {"reason": _DEAD},
     by="ingest",
+    from_zero=True,
     do="Tell the publisher: the dead letter on the bus holds the reason and the original.",
 )
 UNPLANNABLE = counter(
@@ -165,6 +169,7 @@ UNPLANNABLE = counter(
     "Items whose planning ended in an error of calbus itself, by what asked for it.",
     {"cause": ("message", "replan")},
     by="ingest",
+    from_zero=True,
     do="A fault of calbus: report the log line with its frames.",
 )
 
@@ -225,8 +230,9 @@ GRAPH_SECONDS = histogram(
 GRAPH_FAULTS = counter(
     "calbus_graph_faults",
     "Faults of Graph and Entra, by reason.",
-    {"reason": _REASONS},
+    {"reason": _FAULTS},
     by="writer, puller",
+    from_zero=True,
     do="The event contract says for each reason who must act.",
 )
 THROTTLED_SECONDS = counter(
@@ -298,7 +304,7 @@ ACCESS_CHECKS = counter(
 ACCOUNTS_TROUBLED = gauge(
     "calbus_accounts_troubled",
     "Accounts, and whole tenants, that wait for somebody to act, by reason.",
-    {"reason": _REASONS},
+    {"reason": _FAULTS},
     by="writer",
     shared=True,
     do="The reason says who: each is also published on the account-status topic.",
@@ -324,6 +330,7 @@ NOTIFICATIONS = counter(
     "What Microsoft, or somebody else, sent to the webhook, by result; a POST that was not read counts as one.",
     {"result": ("marked", "repeated", "foreign", "wrong_secret", "unreadable", "too_large", "too_slow", "dropped")},
     by="puller",
+    from_zero=True,
     do="`dropped`: more pullers, or a larger inbox. `wrong_secret`: somebody else found the address.",
 )
 SUBSCRIPTIONS = gauge(
@@ -344,7 +351,7 @@ SUBSCRIPTION_EXPIRY_SECONDS = gauge(
 PULL_ROUNDS = counter(
     "calbus_pull_rounds",
     "Turns of calendars that are pulled, by result: ended, paused, budget, doubted, or the reason of a fault.",
-    {"result": ("ended", "paused", "budget", "doubted", *_REASONS)},
+    {"result": ("ended", "paused", "budget", "doubted", *_FAULTS)},
     by="puller",
     do="Many `paused` or `budget`: large calendars are read for the first time. Reasons: see the event contract.",
 )
