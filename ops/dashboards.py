@@ -379,7 +379,8 @@ TENANT = Dashboard(
             width=24,
             text="Metrics name no tenant. For one of them: `calbus why ITEM` says why an item is or is not in a "
             "calendar; `calbus pull USER` pulls its calendars now and tells how far it is; the topic "
-            "`account-status.v1` holds who must act for which account; log lines bear `tenant`, `entry_id` and `correlation` (docs/logs.md).",
+            "`account-status.v1` holds who must act for which account; log lines bear `tenant`, `entry_id` and "
+            "`correlation` (docs/logs.md).",
         ),
         Panel(
             "Accounts and tenants in trouble",
