@@ -31,7 +31,7 @@ test: $(READY) ## Prove it: the suite on real Kafka, real PostgreSQL and the sim
 
 .PHONY: test-slow
 test-slow: $(READY) ## What takes long: sizes that `make test` leaves out
-	@$(BIN)/pytest -m "slow and not image" $(ARGS)
+	@$(BIN)/pytest -m "slow and not image and not ops" $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, format, strict types, import contracts, spelling
