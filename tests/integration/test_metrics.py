@@ -58,7 +58,8 @@ async def test_what_was_planned_has_ended_or_is_open(world: World) -> None:
         await until(published, "every outcome to be on the bus")
         assert since("calbus_event_to_calendar_seconds_count") > 0
         assert since("calbus_job_seconds_count", result="settled") > 0
-    assert unforeseen(here()) == set()
+    # What tests before this one made up is theirs.
+    assert unforeseen({one: value for one, value in here().items() if one not in before}) == set()
 
 
 async def test_a_request_to_graph_and_the_log_name_the_event(world: World, tmp_path: Path) -> None:
@@ -123,6 +124,7 @@ async def _told(world: World, tenant: str, number: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 async def test_ten_thousand_mailboxes_leave_the_number_of_series_as_it_is(world: World) -> None:
     few, many = 20, 10_000
     async with (
