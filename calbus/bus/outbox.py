@@ -5,6 +5,7 @@ publishes them again under the same CloudEvents id.
 """
 
 import asyncio
+from datetime import UTC, datetime
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -13,6 +14,8 @@ from calbus.bus.cloudevents import headers_for
 from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import outbox
+from calbus.store.outbox import Pending
+from calbus.telemetry import CHANGE_SECONDS, OUTBOX_SECONDS, PUBLISHED
 
 BATCH_MAX_EVENTS = 500
 IDLE_S = 1.0
@@ -67,4 +70,13 @@ class Relay:
             ]
             for acknowledgement in acknowledgements:
                 await acknowledgement
+        _count(events, datetime.now(UTC))
         return len(events)
+
+
+def _count(events: list[Pending], now: datetime) -> None:
+    for event in events:
+        PUBLISHED.labels(event.topic).inc()
+        OUTBOX_SECONDS.observe(max((now - event.decided_at).total_seconds(), 0.0))
+        if event.happened_at is not None:
+            CHANGE_SECONDS.observe(max((now - event.happened_at).total_seconds(), 0.0))

@@ -3,6 +3,7 @@
 The decisions stand in intake.py and planner.py; here is the order of effects and what happens when one fails.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from calbus.bus.cloudevents import UnreadableError, decode
 from calbus.bus.dead_letters import send_dead_letters
 from calbus.bus.kafka import topic_name
 from calbus.bus.wakeups import send_wakeups
+from calbus.correlation import correlation_of
 from calbus.entry import ItemKey
 from calbus.outage import Dependency
 from calbus.revisions import Verdict
@@ -26,7 +28,7 @@ from calbus.store import entries, items, outbox, switches, unread
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
 from calbus.store.touched import end_overrides, overrides_of
-from calbus.telemetry import OUTCOMES, RECORDS, UNPLANNABLE, frames_of, log
+from calbus.telemetry import INGEST_SECONDS, OUTCOMES, PLANS, RECORDS, UNPLANNABLE, frames_of, log
 from schemas.events import Topic
 from schemas.fields import Identifier
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemUpserted
@@ -96,6 +98,7 @@ class Handler:
 
         Returns only when every message is planned, ignored with a count, or acknowledged as a dead letter.
         """
+        began_s = time.perf_counter()
         batch = self._read(records)
         # In the order in which tenants and the status of their accounts are locked everywhere, so that two processes
         # never wait for each other's locks; the sort is stable, so the messages of one setting stay in theirs.
@@ -111,6 +114,7 @@ class Handler:
             self._count(record, Verdict.ACCEPTED)
         await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
         await self._remember(batch.unreadable)
+        INGEST_SECONDS.observe(time.perf_counter() - began_s)
         return outcomes
 
     def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
@@ -133,7 +137,8 @@ class Handler:
             raise UnreadableError(Reason.WRONG_TOPIC, f"{event.type.name} belongs on {event.type.topic}")
         data = event.data
         if isinstance(data, ActionUpserted | ActionDeleted | ContactUpserted | ContactDeleted):
-            batch.items.append((record, Arrival(data, _published_at(record))))
+            correlation = correlation_of(event.source, event.id)
+            batch.items.append((record, Arrival(data, _published_at(record), correlation)))
             return
         if isinstance(data, AccessRecheckRequested | RemovalsConfirmed):
             batch.requests.append((record, data))
@@ -187,6 +192,8 @@ class Handler:
             for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
                 self._judge(record, verdict, arrival.event.revision, batch)
             count_outcomes(intake.outcomes)
+            PLANS.labels("event").inc(intake.plans)
+            _tell_taken_in(part, intake)
             if intake.removals:
                 self._watch.wake()
             wakeups += due(intake)
@@ -273,6 +280,21 @@ def tell_at_fault(says: str, asked_by: str, error: Exception, **about: str) -> s
         UNPLANNABLE.labels(asked_by).inc()
     log.error(says, error=type(cause).__name__, frames=frames_of(cause), **about)
     return type(cause).__name__
+
+
+def _tell_taken_in(part: list[tuple[ConsumerRecord, Arrival]], intake: Intake) -> None:
+    """A line for each message, where somebody wants so many."""
+    if not logging.getLogger("calbus").isEnabledFor(logging.DEBUG):
+        return
+    for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
+        log.debug(
+            "event taken in",
+            correlation=arrival.correlation,
+            tenant=arrival.event.tenant,
+            revision=arrival.event.revision,
+            verdict=verdict,
+            position=f"{record.topic}/{record.partition}/{record.offset}",
+        )
 
 
 def count_outcomes(outcomes: list[Outcome]) -> None:

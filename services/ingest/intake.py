@@ -46,6 +46,7 @@ class Arrival:
 
     event: ItemEvent
     published_at: datetime
+    correlation: str | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +56,8 @@ class Intake:
     items: dict[ItemKey, StoredItem] = field(default_factory=dict)
     planned: dict[tuple[ItemKey, str], Planned] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+    plans: int = 0
+    """How many were made: more than are `planned`, if one entry was planned several times."""
     verdicts: list[Verdict] = field(default_factory=list)
     """One for each arrival, in order."""
     unsettled: list[Entry] = field(default_factory=list)
@@ -110,7 +113,8 @@ def take_in(
         if verdict is Verdict.ACCEPTED:
             known[key] = intake.items[key] = incoming
             since = _since(arrival, first=before is None)
-            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, since, overrides)
+            cause = _Cause(since, arrival.correlation)
+            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, cause, overrides)
         elif verdict is Verdict.DUPLICATE:
             intake.unsettled += [entry for entry in by_item.get(key, {}).values() if entry.owed and not entry.parked]
     return intake
@@ -127,8 +131,19 @@ def plan_anew(
     intake = Intake()
     by_item = _by_item(entries)
     for key, item in items.items():
-        _plan_item(intake, key, item, by_item.get(key, {}), settings, now, None, overrides)
+        _plan_item(intake, key, item, by_item.get(key, {}), settings, now, _NO_EVENT, overrides)
     return intake
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Why an item is planned. `since`, for new assignees, is None when a setting, not a message, is the cause."""
+
+    since: datetime | None = None
+    correlation: str | None = None
+
+
+_NO_EVENT = _Cause()
 
 
 def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
@@ -149,11 +164,11 @@ def _plan_item(
     entries: dict[str, Entry],
     settings: Settings,
     now: datetime,
-    since: datetime | None,
+    caused_by: "_Cause",
     overrides: Overrides,
 ) -> None:
-    """Plan every assignee's entry; `since`, for new assignees, is None when a setting, not a message, is the cause."""
-    new_revision = since is not None
+    """Plan every assignee's entry."""
+    since, new_revision = caused_by.since, caused_by.since is not None
     for assignee in _concerned(stored, entries, new_revision=new_revision):
         before = entries.get(assignee)
         standing = _standing(before, intake, overrides) if before else Standing(since)
@@ -185,9 +200,10 @@ def _plan_item(
         if not entry.owed:
             ending = ending_without_writing(desired.reason)
             intake.outcomes.append(outcome(entry, ending, desired.reason, now))
+        intake.plans += 1
         entries[assignee] = entry
         due_at = now + WAKEUP_GRACE if entry.owed and not entry.parked else None
-        intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at)
+        intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at, caused_by.correlation)
 
 
 def _standing(before: Entry, intake: Intake, overrides: Overrides) -> Standing:

@@ -23,7 +23,7 @@ from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
 from calbus.store.touched import end_overrides, overrides_of
-from calbus.telemetry import REPLAN_ITEMS_LEFT, REPLAN_PENDING, REPLANNED_ITEMS, log
+from calbus.telemetry import PLANS, REPLAN_ITEMS_LEFT, REPLAN_PENDING, REPLANNED_ITEMS, log
 from schemas.events import Topic
 from schemas.items import Kind
 from services.ingest import removals
@@ -142,6 +142,7 @@ class Replanner:
         if chunk.ended or chunk.intake.removals:
             self._watch.wake()
         count_outcomes(chunk.intake.outcomes)
+        PLANS.labels("replan").inc(chunk.intake.plans)
 
     async def _plan(self, connection: Connection, replan: switches.Replan) -> _Chunk:
         now = datetime.now(UTC)

@@ -18,7 +18,7 @@ from calbus.bus.wakeups import read_wakeup
 from calbus.graph.client import BATCH_MAX_REQUESTS
 from calbus.lifecycle import at_most
 from calbus.store.entries import Due
-from calbus.telemetry import LANE_QUEUE, LANES, RECORDS, log
+from calbus.telemetry import BUDGET_LEFT, JOB_SECONDS, LANE_QUEUE, LANES, RECORDS, THROTTLED_SECONDS, log
 from schemas.events import Topic
 from services.writer.handler import Handler, Report
 from services.writer.lanes import Job, Lanes
@@ -41,6 +41,7 @@ class LaneRests:
 
     def begin(self, lane: str, wait_s: float) -> None:
         """Park the lane; what waited in it is given out by `take_shed`."""
+        THROTTLED_SECONDS.inc(max(wait_s - self.left_s(lane), 0.0))
         self._shed.append((wait_s, self._lanes.park(lane, time.monotonic() + wait_s)))
 
     def left_s(self, lane: str) -> float:
@@ -140,11 +141,13 @@ class Dispatcher:
 
     async def _call(self, jobs: list[Job]) -> None:
         left = {job.entry_id: job for job in jobs}
+        began_s = time.monotonic()
         try:
             async with aclosing(self._handler.handle(jobs)) as rounds:
                 async for reports in rounds:
                     for report in reports:
                         del left[report.job.entry_id]
+                        JOB_SECONDS.labels(report.result).observe(time.monotonic() - began_s)
                     await self._take_reports(reports)
                     if not reports:
                         self._linger()
@@ -238,8 +241,14 @@ class Dispatcher:
         else:
             self._offsets.committed(offsets)
 
+    @property
+    def in_hand(self) -> int:
+        """Records that were read, and are not done."""
+        return self._offsets.in_hand()
+
     def show(self) -> None:
         """Set the gauges. Takes time for every lane: not for each job."""
+        BUDGET_LEFT.set(self._lanes.budget_left(time.monotonic()))
         LANE_QUEUE.set(self._lanes.queued)
         for state, count in self._lanes.counts(time.monotonic()).items():
             LANES.labels(state).set(count)

@@ -23,7 +23,7 @@ from calbus.store import entries, outbox, pulls
 from calbus.store.accounts import Account
 from calbus.store.entries import Due, Loaded, Result
 from calbus.store.pulls import Lost
-from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
+from calbus.telemetry import APPLY_SECONDS, OUTCOMES, PLANS, log
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
 from services.writer.accounts import Accounts, Admission
@@ -48,7 +48,7 @@ class Report:
     """What became of a job.
 
     `again`: look at it at once. `park_s`: the whole mailbox should rest for so long. `elsewhere`: its work is in
-    another mailbox's lane now.
+    another mailbox's lane now. `settled`: nothing is left to do for now.
     """
 
     job: Job
@@ -56,6 +56,14 @@ class Report:
     again: bool = False
     park_s: float | None = None
     elsewhere: Due | None = None
+    settled: bool = False
+
+    @property
+    def result(self) -> str:
+        """In a word, for a metric."""
+        if self.elsewhere is not None:
+            return "moved"
+        return "settled" if self.settled else "again" if self.again else "retried"
 
 
 @dataclass(slots=True)
@@ -143,7 +151,7 @@ class Handler:
             target = found.entry.target if found is not None else None
             if found is None or found.entry.parked:
                 # Whatever woke it, a parked removal stays as it is: it is owed, and not due until it is released.
-                reports.append(Report(job, requests=0))
+                reports.append(Report(job, requests=0, settled=True))
             elif target is not None and target.lane != job.lane:
                 reports.append(Report(job, requests=0, elsewhere=Due(job.entry_id, job.tenant, target)))
             else:
@@ -256,7 +264,10 @@ class Handler:
     async def _send(self, works: list[_Work]) -> None:
         """Send the step of each, in one call."""
         steps = [(work, work.step) for work in works if work.step is not None]
-        requests = [request_for(work.entry, step, work.calendar_id) for work, step in steps]
+        requests = [
+            replace(request_for(work.entry, step, work.calendar_id), correlation=work.loaded.correlation)
+            for work, step in steps
+        ]
         responses = await self._graph.send(_place(works[0]).directory, requests)
         for (work, step), response in zip(steps, responses, strict=True):
             work.step = None
@@ -314,6 +325,8 @@ class Handler:
             reason=fault.reason,
             code=fault.code,
             request_id=fault.request_id,
+            client_request_id=fault.client_request_id,
+            correlation=work.loaded.correlation,
             retry_after_s=work.retry_after_s,
         )
 
@@ -339,7 +352,7 @@ class Handler:
             ]
             await entries.disturb(connection, overtaken)
             reopened = [(work.entry.entry_id, work.entry.desired.plan) for work in works if work.reopens]
-            await entries.reopen(connection, reopened)
+            opened = await entries.reopen(connection, reopened)
             # Whoever is overtaken finds it removed again.
             await pulls.put_lost(
                 connection, [work.lost for work in works if work.lost and work.job.entry_id in recorded]
@@ -352,6 +365,7 @@ class Handler:
             await outbox.add(connection, outcomes, now)
             await self._accounts.carry_out(connection, judgement, recorded)
         self._accounts.remember(judgement)
+        PLANS.labels("reopened").inc(opened)
         for decided in outcomes:
             OUTCOMES.labels(decided.ending, decided.reason).inc()
         for work in works:
@@ -392,7 +406,7 @@ class Handler:
             # Another writer recorded meanwhile, or a newer plan was made: look again.
             return Report(work.job, requests=work.requests, again=True)
         if _settled(work):
-            return Report(work.job, requests=work.requests)
+            return Report(work.job, requests=work.requests, settled=True)
         fault = work.fault
         # In trouble, what waits in the lane goes to rest as it comes up, and the lane is free for the probe.
         parks = fault is not None and fault.scope is not Scope.ENTRY and not work.rests

@@ -187,7 +187,7 @@ def test_every_setting_that_is_no_secret_is_an_option(
     shown = capsys.readouterr().out
     assert "--writer-max-calls" in shown
     assert "--client-id" in shown
-    assert "--client-secret" not in shown
+    assert "--client-secret " not in shown
     assert "--postgres-dsn" not in shown
 
 
