@@ -6,11 +6,13 @@ Values and pure functions over them; both services and the store speak in these.
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from hashlib import blake2b
+from functools import lru_cache
+from hashlib import blake2b, sha1
 from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
+from asyncpg.pgproto.pgproto import UUID as QuickUUID  # noqa: N811 (a UUID, made without Python's own work)
 
 from calbus.recurrence import Recurrence, StandingSeries
 from schemas.items import Kind
@@ -88,6 +90,12 @@ class Content:
         return cls(**fields)
 
 
+@lru_cache(maxsize=2_048)
+def content_of(stored: bytes) -> Content:
+    """What a stored form says. Whoever works on an entry asks several times, and more often than it has contents."""
+    return Content.from_json(stored)
+
+
 _CONTENT_FIELDS = tuple(field.name for field in fields(Content))
 
 
@@ -110,12 +118,21 @@ class Place:
     @property
     def lane(self) -> str:
         """Names the mailbox in message keys and logs without giving the address away; the case does not matter."""
-        address = f"{self.directory}\0{self.mailbox}".lower()
-        return blake2b(address.encode(), digest_size=12).hexdigest()
+        return _lane(self.directory, self.mailbox)
 
     def is_same(self, other: "Place | None") -> bool:
         """Whether both are one calendar, however their names are written."""
-        return other is not None and self.lane == other.lane and _folded(self.calendar) == _folded(other.calendar)
+        if other is None:
+            return False
+        if self == other:
+            return True
+        return self.lane == other.lane and _folded(self.calendar) == _folded(other.calendar)
+
+
+@lru_cache(maxsize=20_000)
+def _lane(directory: str, mailbox: str) -> str:
+    address = f"{directory}\0{mailbox}".lower()
+    return blake2b(address.encode(), digest_size=12).hexdigest()
 
 
 def _folded(calendar: str | None) -> str | None:
@@ -210,7 +227,11 @@ def entry_id_of(item: ItemKey, assignee: str) -> UUID:
 
 def transaction_id_of(entry_id: UUID, generation: int) -> UUID:
     """The id under which Graph recognises a repeated create; another one after the event is gone."""
-    return uuid5(entry_id, str(generation))
+    # What uuid5(entry_id, str(generation)) says, in a fifth of the time.
+    digest = bytearray(sha1(entry_id.bytes + b"%d" % generation, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return QuickUUID(bytes(digest))
 
 
 def content_hash_of(content: bytes) -> bytes:

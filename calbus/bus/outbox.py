@@ -9,9 +9,12 @@ import asyncio
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
+from calbus.bus.batches import Record, send_all
 from calbus.bus.cloudevents import headers_for
 from calbus.outage import Dependency
 from calbus.store import outbox
+from calbus.store.outbox import Pending
+from schemas.events import Topic
 
 BATCH_MAX_EVENTS = 500
 IDLE_S = 1.0
@@ -54,16 +57,22 @@ class Relay:
     async def publish_batch(self) -> int:
         """Publish up to 500 events; gives how many."""
         async with self._pool.acquire() as connection, connection.transaction():
-            events = await outbox.take(connection, BATCH_MAX_EVENTS)
+            taken = await outbox.take(connection, BATCH_MAX_EVENTS)
+            outcomes = [event for event in taken if event.topic == Topic.OUTCOMES]
+            events = [event for event in taken if event.topic != Topic.OUTCOMES]
             acknowledgements = [
                 await self._producer.send(
-                    f"{self._topic_prefix}.{event.topic}",
-                    value=event.value,
-                    key=event.key,
-                    headers=headers_for(event.model, event_id=event.event_id, source="/calbus", time=event.decided_at),
+                    f"{self._topic_prefix}.{event.topic}", value=event.value, key=event.key, headers=_headers(event)
                 )
                 for event in events
             ]
+            if outcomes:
+                records = (Record(event.key, event.value, _headers(event)) for event in outcomes)
+                await send_all(self._producer, f"{self._topic_prefix}.{Topic.OUTCOMES}", records)
             for acknowledgement in acknowledgements:
                 await acknowledgement
-        return len(events)
+        return len(taken)
+
+
+def _headers(event: Pending) -> list[tuple[str, bytes]]:
+    return headers_for(event.model, event_id=event.event_id, source="/calbus", time=event.decided_at)

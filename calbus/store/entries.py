@@ -267,7 +267,7 @@ class Look:
     settled_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """What a writer found or did. `settled`: nothing is left to do for the plan that was loaded."""
 
@@ -356,7 +356,10 @@ async def record(connection: Connection, results: list[Result]) -> dict[UUID, bo
     A result is left out when another writer recorded meanwhile: what it says may be out of date.
     """
     rows = [_result_row(result) for result in results]
-    recorded = await connection.fetch(_RECORD, *_transpose(rows, _RECORD_WIDTH))
+    columns = _transpose(rows, _RECORD_WIDTH)
+    # Each element costs the driver time, and `unnest` fills up with NULL what is shorter.
+    shortened = [[] if column.count(None) == len(column) else column for column in columns]
+    recorded = await connection.fetch(_RECORD, *shortened)
     return {row["entry_id"]: row["current"] for row in recorded}
 
 
@@ -444,38 +447,52 @@ async def count_owed(pool: asyncpg.Pool) -> int:
     return int(await pool.fetchval("SELECT count(*) FROM entry WHERE due_at IS NOT NULL AND owed"))
 
 
+_INTENTS = {intent.value: intent for intent in Intent}
+_KINDS = {kind.value: kind for kind in Kind}
+_REASONS = {reason.value: reason for reason in Reason}
+
+
 def _entry(row: asyncpg.Record) -> Entry:
+    """From a row that begins with `_COLUMNS`."""
+    # By position and without calls of classes that only look up a value: this runs for whatever is worked on.
+    (
+        entry_id, tenant, source, kind, item_id, assignee,
+        revision, plan, intent, reason, directory, mailbox, content, content_hash,
+        applied_plan, applied_directory, applied_mailbox, applied_hash, event_id, etag, generation,
+        in_doubt, owed, since, calendar, assigner, notice, applied_calendar, applied_grant,
+        parked, master_hash, standing_series, left_behind, *_,
+    ) = row.values()  # fmt: skip
     return Entry(
-        entry_id=row["entry_id"],
-        item=ItemKey(row["tenant"], row["source"], Kind(row["kind"]), row["id"]),
-        assignee=row["assignee"],
-        desired=Desired(
-            revision=row["revision"],
-            plan=row["plan"],
-            intent=Intent(row["intent"]),
-            reason=Reason(row["reason"]),
-            place=_place(row["directory"], row["mailbox"], row["calendar"]),
-            content=row["content"].encode() if row["content"] is not None else None,
-            content_hash=row["content_hash"],
-            assigner=row["assigner"],
-            notice=row["notice"],
+        entry_id,
+        ItemKey(tenant, source, _KINDS[kind], item_id),
+        assignee,
+        Desired(
+            revision,
+            plan,
+            _INTENTS[intent],
+            _REASONS[reason],
+            _place(directory, mailbox, calendar),
+            content.encode() if content is not None else None,
+            content_hash,
+            assigner,
+            notice,
         ),
-        applied=Applied(
-            plan=row["applied_plan"],
-            place=_place(row["applied_directory"], row["applied_mailbox"], row["applied_calendar"]),
-            content_hash=row["applied_hash"],
-            event_id=row["event_id"],
-            etag=row["etag"],
-            generation=row["generation"],
-            in_doubt=row["in_doubt"],
-            grant=row["applied_grant"],
-            master_hash=row["master_hash"],
-            series=StandingSeries.from_json(row["standing_series"]) if row["standing_series"] else None,
-            left_behind=row["left_behind"],
+        Applied(
+            applied_plan,
+            _place(applied_directory, applied_mailbox, applied_calendar),
+            applied_hash,
+            event_id,
+            etag,
+            generation,
+            in_doubt,
+            applied_grant,
+            master_hash,
+            StandingSeries.from_json(standing_series) if standing_series else None,
+            left_behind,
         ),
-        owed=row["owed"],
-        since=row["since"],
-        parked=row["parked"],
+        owed,
+        since,
+        parked,
     )
 
 
