@@ -295,9 +295,7 @@ class Bench:
 class Counter:
     """Looks at topics from outside."""
 
-    def __init__(
-        self, ground: Ground, ingest: Writer, client: AIOKafkaConsumer, admin: AIOKafkaAdminClient
-    ) -> None:
+    def __init__(self, ground: Ground, ingest: Writer, client: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> None:
         self._ground = ground
         self._ingest = ingest
         self._client = client

@@ -6,13 +6,13 @@ takes Kafka's list of headers for a dictionary; the tests use that library as an
 
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
+from calbus.values import value
 from schemas.events import EVENT_TYPES, TYPE_NAMES, EventType
 from schemas.fields import Model
 from schemas.reasons import Reason
@@ -36,7 +36,7 @@ class UnreadableError(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """A message that was understood."""
 

@@ -10,6 +10,7 @@ import asyncpg
 from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place, target_of
 from calbus.recurrence import StandingSeries
 from calbus.store.connection import Connection
+from calbus.values import value
 from schemas.items import Kind
 from schemas.reasons import Reason
 
@@ -21,8 +22,9 @@ _COLUMNS = """
     e.parked_at IS NOT NULL AS parked, e.master_hash, e.standing_series, e.left_behind
 """
 
+# Planning compares contents by their hash.
 _LOCK_OF_ITEMS = f"""
-SELECT {_COLUMNS} FROM entry e
+SELECT {_COLUMNS.replace("e.content,", "NULL::jsonb AS content,")} FROM entry e
 JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
   ON e.tenant = k.tenant AND e.source = k.source AND e.kind = k.kind AND e.id = k.id
 ORDER BY e.entry_id
@@ -230,7 +232,7 @@ _PUT_WIDTH = 21
 _RECORD_WIDTH = 21
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Planned:
     """An entry as ingest leaves it: with its new desired state, and when it is due if a writer has work."""
 
@@ -284,7 +286,7 @@ class Result:
     """As it was loaded: asked for again meanwhile, what is not done yet is due at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Due:
     """An entry that a writer should look at, and where."""
 
@@ -294,8 +296,10 @@ class Due:
 
 
 async def lock_of_items(connection: Connection, keys: Iterable[ItemKey]) -> list[Entry]:
-    """All entries of these items, locked until the transaction ends."""
+    """All entries of these items, locked until the transaction ends; of what is planned only the hash."""
     wanted = sorted(keys)
+    if not wanted:
+        return []
     rows = await connection.fetch(
         _LOCK_OF_ITEMS,
         [key.tenant for key in wanted],

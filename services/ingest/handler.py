@@ -243,10 +243,10 @@ async def store(
             of_item.append(arrival.event)
     tenants = {key.tenant for key in versions}
     await switches.lock_for_planning(connection, tenants)
-    stored = await items.lock(connection, versions)
+    stored = await items.lock_bare(connection, versions)
     current = await entries.lock_of_items(connection, stored)
     settings = await switches.fetch(connection, settings_needed(versions, current, tenants))
-    overrides = await overrides_of(connection, [entry.entry_id for entry in current])
+    overrides = await overrides_of(connection, [entry.entry_id for entry in current]) if current else {}
     with planning():
         intake = take_in(arrivals, stored, current, settings, now, overrides)
     await end_overrides(connection, intake.overrides_ended)

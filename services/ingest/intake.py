@@ -4,7 +4,7 @@ Pure: values in, values out. The handler loads what this needs and stores what i
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from hashlib import blake2b
@@ -25,7 +25,8 @@ from calbus.revisions import Verdict, judge
 from calbus.store.entries import Planned
 from calbus.store.items import StoredItem
 from calbus.store.switches import SettingKey, Settings
-from schemas.items import ActionUpserted, ContactUpserted, ItemEvent, ItemUpserted
+from calbus.values import value
+from schemas.items import ActionDeleted, ContactDeleted, ItemEvent, ItemUpserted
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
 from schemas.switches import AccountSettings, AccountUnlinked, Leftovers, ProjectSettings, Scope, TenantSettings
@@ -40,7 +41,7 @@ Overrides = Mapping[UUID, tuple[Override, ...]]
 _NO_OVERRIDES: Overrides = {}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrival:
     """An item's message that was understood."""
 
@@ -99,8 +100,7 @@ def take_in(
     by_item = _by_item(entries)
     for arrival in arrivals:
         key = key_of(arrival.event)
-        item = arrival.event if isinstance(arrival.event, ActionUpserted | ContactUpserted) else None
-        incoming = StoredItem(arrival.event.revision, _hash(arrival.event), item, arrival.published_at)
+        incoming = _incoming(arrival)
         before = known.get(key)
         verdict = Verdict.ACCEPTED
         if before is not None:
@@ -138,8 +138,14 @@ def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
     return by_item
 
 
-def _hash(event: ItemEvent) -> bytes:
-    return blake2b(f"{type(event).__name__}{event.model_dump_json()}".encode(), digest_size=16).digest()
+def _incoming(arrival: Arrival) -> StoredItem:
+    """The message as an item to be stored; put into JSON once, for the row and for its hash."""
+    event = arrival.event
+    body = event.model_dump_json()
+    content_hash = blake2b(f"{type(event).__name__}{body}".encode(), digest_size=16).digest()
+    if isinstance(event, ActionDeleted | ContactDeleted):
+        return StoredItem(event.revision, content_hash, None, arrival.published_at)
+    return StoredItem(event.revision, content_hash, event, arrival.published_at, body)
 
 
 def _plan_item(
@@ -287,8 +293,16 @@ def _changes_nothing(before: Entry, desired: Desired, removal: _Removal) -> bool
 
 
 def _same(before: Desired, after: Desired) -> bool:
-    # The stored content comes back from the database in another spelling; its hash tells.
-    return replace(before, plan=0, content=None) == replace(after, plan=0, content=None)
+    # The contents' hash tells: they themselves are not loaded.
+    return (
+        before.content_hash == after.content_hash
+        and before.revision == after.revision
+        and before.intent is after.intent
+        and before.reason is after.reason
+        and before.place == after.place
+        and before.assigner == after.assigner
+        and before.notice == after.notice
+    )
 
 
 def _needs_writer(desired: Desired, applied: Applied | None) -> bool:
