@@ -13,7 +13,7 @@ from calbus.store.entries import Due
 async def send_wakeups(producer: AIOKafkaProducer, topic: str, due: list[Due]) -> None:
     """Wake the writers; returns when all are acknowledged. An entry without a mailbox goes to any one of them."""
     if due:
-        await send_all(producer, topic, (Record(_key(entry).encode(), _encode(entry)) for entry in due))
+        await send_all(producer, topic, (Record(_key(entry).encode(), _encode(entry), []) for entry in due))
 
 
 def _key(entry: Due) -> str:

@@ -4,7 +4,8 @@ The decisions stand in intake.py and planner.py; here is the order of effects an
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from calbus.bus.kafka import topic_name
 from calbus.bus.wakeups import send_wakeups
 from calbus.entry import ItemKey
 from calbus.outage import Dependency
+from calbus.outcomes import Told
 from calbus.revisions import Verdict
 from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches, unread
@@ -31,7 +33,7 @@ from schemas.events import Topic
 from schemas.fields import Identifier
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemUpserted
 from schemas.reasons import Reason
-from schemas.results import AccessRecheckRequested, Outcome, RemovalsConfirmed, SyncRequested
+from schemas.results import AccessRecheckRequested, RemovalsConfirmed, SyncRequested
 from schemas.switches import Scope, SettingsEvent, settings_key
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
@@ -90,6 +92,7 @@ class Handler:
         self._postgres = postgres
         self._kafka = kafka
         self._prefix = f"{settings.topic_prefix}."
+        self._topics = {topic_name(settings, topic): topic for topic in INPUT}
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> int:
         """Take a batch in; gives how many outcomes were stored for the relay.
@@ -124,7 +127,7 @@ class Handler:
         return batch
 
     def _read_one(self, record: ConsumerRecord, batch: _Batch) -> None:
-        topic = Topic(record.topic.removeprefix(self._prefix))
+        topic = self._topics[record.topic]
         if topic is Topic.SETTINGS and record.value is None:
             batch.changes.append((record, _key_of_tombstone(record.key), None))
             return
@@ -184,14 +187,23 @@ class Handler:
                 batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, name)))
                 self._count(part[0][0], "dead_letter")
                 continue
-            for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
-                self._judge(record, verdict, arrival.event.revision, batch)
+            self._judge_all(part, intake.verdicts, batch)
             count_outcomes(intake.outcomes)
             if intake.removals:
                 self._watch.wake()
             wakeups += due(intake)
             outcomes += len(intake.outcomes)
         return wakeups, outcomes
+
+    def _judge_all(self, part: list[tuple[ConsumerRecord, Arrival]], verdicts: list[Verdict], batch: _Batch) -> None:
+        counts: Counter[tuple[str, Verdict]] = Counter()
+        for (record, arrival), verdict in zip(part, verdicts, strict=True):
+            if verdict is Verdict.REUSED:
+                self._judge(record, verdict, arrival.event.revision, batch)
+            else:
+                counts[record.topic, verdict] += 1
+        for (topic, verdict), count in counts.items():
+            RECORDS.labels(topic.removeprefix(self._prefix), verdict).inc(count)
 
     def _judge(self, record: ConsumerRecord, verdict: Verdict, revision: int, batch: _Batch) -> None:
         if verdict is Verdict.REUSED:
@@ -253,7 +265,7 @@ async def store(
     await items.put(connection, intake.items, known=stored)
     alarms = await removals.judge_batch(connection, intake, current, thresholds, now)
     await entries.put_desired(connection, list(intake.planned.values()))
-    await outbox.add(connection, intake.outcomes, now)
+    await outbox.add_told(connection, intake.outcomes, now)
     return intake, alarms
 
 
@@ -275,10 +287,10 @@ def tell_at_fault(says: str, asked_by: str, error: Exception, **about: str) -> s
     return type(cause).__name__
 
 
-def count_outcomes(outcomes: list[Outcome]) -> None:
+def count_outcomes(outcomes: Iterable[Told]) -> None:
     """Count decided outcomes, once their transaction has committed."""
-    for decided in outcomes:
-        OUTCOMES.labels(decided.ending, decided.reason).inc()
+    for (ending, reason), count in Counter((one.ending, one.reason) for one in outcomes).items():
+        OUTCOMES.labels(ending, reason).inc(count)
 
 
 def _published_at(record: ConsumerRecord) -> datetime:

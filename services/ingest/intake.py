@@ -19,7 +19,7 @@ from calbus.entry import (
     content_hash_of,
     entry_id_of,
 )
-from calbus.outcomes import ending_without_writing, outcome
+from calbus.outcomes import Told, ending_without_writing, told
 from calbus.overrides import Override
 from calbus.revisions import Verdict, judge
 from calbus.store.entries import Planned
@@ -28,7 +28,7 @@ from calbus.store.switches import SettingKey, Settings
 from calbus.values import value
 from schemas.items import ActionDeleted, ContactDeleted, ItemEvent, ItemUpserted
 from schemas.reasons import Reason
-from schemas.results import Ending, Outcome
+from schemas.results import Ending
 from schemas.switches import AccountSettings, AccountUnlinked, Leftovers, ProjectSettings, Scope, TenantSettings
 from services.ingest.planner import Decision, Standing, Switches, decide
 
@@ -55,7 +55,7 @@ class Intake:
 
     items: dict[ItemKey, StoredItem] = field(default_factory=dict)
     planned: dict[tuple[ItemKey, str], Planned] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Told] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     """One for each arrival, in order."""
     unsettled: list[Entry] = field(default_factory=list)
@@ -173,7 +173,7 @@ def _plan_item(
             continue
         if before is not None and before.owed:
             cause = Reason.NEWER_REVISION if new_revision else Reason.SETTINGS_CHANGED
-            intake.outcomes.append(outcome(before, Ending.SUPERSEDED, cause, now))
+            intake.outcomes.append(told(before, Ending.SUPERSEDED, cause, now))
         entry = Entry(
             entry_id=before.entry_id if before else entry_id_of(key, assignee),
             item=key,
@@ -190,7 +190,7 @@ def _plan_item(
             intake.removals.discard((key, assignee))
         if not entry.owed:
             ending = ending_without_writing(desired.reason)
-            intake.outcomes.append(outcome(entry, ending, desired.reason, now))
+            intake.outcomes.append(told(entry, ending, desired.reason, now))
         entries[assignee] = entry
         due_at = now + WAKEUP_GRACE if entry.owed and not entry.parked else None
         intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at)

@@ -178,7 +178,7 @@ class Replanner:
         await removals.hold_for_replan(connection, intake, current, replan)
         left = self._leave_to_sweeper(intake, replan, now)
         await entries.put_desired(connection, list(intake.planned.values()))
-        await outbox.add(connection, intake.outcomes, now)
+        await outbox.add_told(connection, intake.outcomes, now)
         await switches.advance_replan(connection, replan, touched[-1], len(touched))
         woken = tuple(one for one in due(intake) if one.entry_id not in left)
         return _Chunk(replan, len(touched), intake, woken=woken)

@@ -70,10 +70,38 @@ def word(
     body_template: str | None = None,
 ) -> Wording:
     """Put an item into words. Never fails: a template that does gives way to ours."""
+    subject = own_subject(item) if subject_template is None else None
+    body = own_body(item, texts) if body_template is None else None
+    if subject is not None and body is not None:
+        return Wording(subject, body)
     values = _Values(item, texts, project)
-    subject, subject_notice = _written(_SUBJECT, subject_template, values)
-    body, body_notice = _written(_BODY, body_template, values)
+    subject, subject_notice = (subject, "") if subject else _written(_SUBJECT, subject_template, values)
+    body, body_notice = (body, "") if body is not None else _written(_BODY, body_template, values)
     return Wording(subject, body, " ".join(filter(None, (subject_notice, body_notice))))
+
+
+def own_subject(item: ItemUpserted) -> str | None:
+    """What DEFAULT_SUBJECT gives, without Jinja2: most entries need no more. None if that has to be made to fit."""
+    subject = f"{icon_of(item)} {plain(' '.join(item.title.split()))}"
+    return _SUBJECT.tidy(subject) if fits(subject, SUBJECT_MAX_UNITS) else None
+
+
+def own_body(item: ItemUpserted, texts: Texts) -> str | None:
+    """The same for DEFAULT_BODY."""
+    lines = []
+    if isinstance(item, ContactUpserted):
+        if item.contact_kind is not ContactKind.OTHER:
+            lines.append(f"{texts.kind_label}: {texts.contact_kind[item.contact_kind]}\n")
+        if item.client and (client := plain(item.client.name)):
+            lines.append(f"{texts.client_label}: {client}\n")
+    if place := plain(item.place):
+        lines.append(f"{texts.place_label}: {place}\n")
+    if description := plain(item.description):
+        lines.append(f"\n{description}\n")
+    if item.link and (link := plain(item.link)):
+        lines.append(f"\n{plain(texts.open_in(item.source))}: {link}\n")
+    body = "".join(lines)
+    return body.strip() if fits(body, BODY_MAX_UNITS) else None
 
 
 def icon_of(item: ItemUpserted) -> str:
