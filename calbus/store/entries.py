@@ -331,7 +331,7 @@ async def put_desired(connection: Connection, planned: list[Planned]) -> None:
     if not planned:
         return
     rows = [_desired_row(plan) for plan in planned]
-    await connection.execute(_PUT_DESIRED, *_transpose(rows, _PUT_WIDTH))
+    await connection.execute(_PUT_DESIRED, *_shortened(_transpose(rows, _PUT_WIDTH)))
 
 
 async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[Loaded]:
@@ -360,10 +360,7 @@ async def record(connection: Connection, results: list[Result]) -> dict[UUID, bo
     A result is left out when another writer recorded meanwhile: what it says may be out of date.
     """
     rows = [_result_row(result) for result in results]
-    columns = _transpose(rows, _RECORD_WIDTH)
-    # Each element costs the driver time, and `unnest` fills up with NULL what is shorter.
-    shortened = [[] if column.count(None) == len(column) else column for column in columns]
-    recorded = await connection.fetch(_RECORD, *shortened)
+    recorded = await connection.fetch(_RECORD, *_shortened(_transpose(rows, _RECORD_WIDTH)))
     return {row["entry_id"]: row["current"] for row in recorded}
 
 
@@ -565,6 +562,11 @@ def _result_row(result: Result) -> tuple[object, ...]:
         # Told with the outcome that this result decides.
         None if result.settled else applied.left_behind,
     )
+
+
+def _shortened(columns: list[list[object]]) -> list[list[object]]:
+    """Without what says nothing: each element costs the driver time, and `unnest` fills up with NULL what is shorter."""
+    return [[] if column.count(None) == len(column) else column for column in columns]
 
 
 def _transpose(rows: list[tuple[object, ...]], width: int) -> list[list[object]]:

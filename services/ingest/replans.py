@@ -34,7 +34,7 @@ from services.ingest.pacing import Pace
 # One item among those of a chunk is at fault: refused by the database, by our own models, or planning fails at it.
 _AT_FAULT = (ValueError, asyncpg.DataError, UnplannableError)
 # Live events wait for a chunk at most: planning holds the event loop, and the chunk's items are locked.
-CHUNK_MAX_ITEMS = 200
+CHUNK_MAX_ITEMS = 500
 IDLE_S = 1.0
 
 
