@@ -1,7 +1,6 @@
 """`python -m bench.ingest`: how much ingest takes in, and plans anew, for a second of one core.
 
-Real Kafka and PostgreSQL; ingest is a process of its own, and its CPU is what the operating system says of that process.
-What PostgreSQL and Kafka took beside it is told, and not counted. `--beside DIRECTORY` measures another working copy in
+Real Kafka and PostgreSQL; ingest is a process of its own, and its CPU is what the operating system says of it. What PostgreSQL and Kafka took beside it is told, and not counted. `--beside DIRECTORY` measures another working copy in
 the same run, round by round, since a machine is never as fast twice.
 """
 
@@ -35,7 +34,7 @@ from calbus.bus.kafka import topic_name
 from devstack.stack import Stack
 from schemas.events import Topic
 from schemas.items import ActionUpserted, ContactUpserted
-from schemas.switches import AccountSettings, ProjectSettings, TenantSettings, settings_key
+from schemas.switches import AccountSettings, ProjectSettings, SettingsEvent, TenantSettings, settings_key
 
 RESULTS = Path(__file__).parent / "results"
 PATIENCE_S = 1_800.0
@@ -77,7 +76,7 @@ class Crowd:
             for number in range(self.tenants)
         ]
 
-    def members(self) -> list[ProjectSettings | AccountSettings]:
+    def members(self) -> list[SettingsEvent]:
         """Their projects and accounts, all switched on."""
         return [
             one
@@ -381,11 +380,12 @@ async def measure(
         "tenants": crowd.tenants,
         "mailboxes": crowd.tenants * crowd.users,
         "event_bytes": len(crowd.item(1, 1)),
-        "rows": {name: {one: _row(used) for one, used in of.items()} for name, of in seen.items()},
+        "rows": {name: {one: result_row(used) for one, used in of.items()} for name, of in seen.items()},
     }
 
 
-def _row(used: list[Used]) -> dict[str, float]:
+def result_row(used: list[Used]) -> dict[str, float]:
+    """Medians over rounds."""
     return {
         "per_s": median(one.count / one.wall_s for one in used),
         "per_core_s": median(one.count / one.cpu_s for one in used),
@@ -419,20 +419,20 @@ def write(figures: dict[str, Any], directory: Path) -> Path:
         for name, rows in figures["rows"].items():
             row = rows[scenario]
             lines.append(
-                f"| {scenario} | {name} | {row['per_core_s']:,.0f} | {row['best_per_core_s']:,.0f} | {row['per_s']:,.0f} "
-                f"| {row['cpu_us_each']:.0f} | {row['postgres_cpu_us_each']:.0f} | {row['kafka_cpu_us_each']:.0f} |"
+                f"| {scenario} | {name} | {row['per_core_s']:,.0f} | {row['best_per_core_s']:,.0f} "
+                f"| {row['per_s']:,.0f} | {row['cpu_us_each']:.0f} | {row['postgres_cpu_us_each']:.0f} | {row['kafka_cpu_us_each']:.0f} |"
             )
-    said = {name: says for name, says in SCENARIOS.items()}
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     lines += [
         "",
-        *(f"- **{name}**: {says}." for name, says in said.items()),
+        *(f"- **{name}**: {says}." for name, says in SCENARIOS.items()),
         "",
-        f"Medians of {figures['rounds']} rounds of {figures['events']:,} events of {figures['event_bytes']} bytes, "
-        f"{figures['tenants']} tenants, {figures['mailboxes']:,} mailboxes. From Kafka to plans in PostgreSQL, commands "
-        "and outcomes in Kafka, offsets committed. CPU of the ingest process alone; that of PostgreSQL and Kafka beside.",
+        f"Medians of {figures['rounds']} rounds of {figures['events']:,} events of {figures['event_bytes']} bytes,",
+        f"{figures['tenants']} tenants, {figures['mailboxes']:,} mailboxes. From Kafka to plans in PostgreSQL,",
+        "commands and outcomes in Kafka, and committed offsets. CPU of the ingest process alone; PostgreSQL's and",
+        "Kafka's stand beside it.",
         "",
-        f"{measured['measured_at']}, {os.cpu_count()} CPUs, Python {platform.python_version()}, "
-        f"load average {measured['machine']['load_average']} at the end.",  # type: ignore[index]
+        f"{measured['measured_at']}, {os.cpu_count()} CPUs, Python {platform.python_version()}, load average {load}.",
     ]
     page = directory / "ingest.md"
     page.write_text("\n".join(lines) + "\n")

@@ -565,7 +565,7 @@ def _result_row(result: Result) -> tuple[object, ...]:
 
 
 def _shortened(columns: list[list[object]]) -> list[list[object]]:
-    """Without what says nothing: each element costs the driver time, and `unnest` fills up with NULL what is shorter."""
+    """Without columns of NULL: each element costs the driver time, and `unnest` fills up what is shorter."""
     return [[] if column.count(None) == len(column) else column for column in columns]
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from typing import cast
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord
@@ -31,13 +32,13 @@ from calbus.store.touched import end_overrides, overrides_of
 from calbus.telemetry import OUTCOMES, RECORDS, UNPLANNABLE, frames_of, log
 from schemas.events import Topic
 from schemas.fields import Identifier
-from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemUpserted
+from schemas.items import ItemEvent, ItemUpserted
 from schemas.reasons import Reason
 from schemas.results import AccessRecheckRequested, RemovalsConfirmed, SyncRequested
 from schemas.switches import Scope, SettingsEvent, settings_key
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
-from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in
+from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in, upserted
 from services.ingest.unread import unread_of
 
 GROUP = "ingest"
@@ -135,8 +136,9 @@ class Handler:
         if event.type.topic is not topic:
             raise UnreadableError(Reason.WRONG_TOPIC, f"{event.type.name} belongs on {event.type.topic}")
         data = event.data
-        if isinstance(data, ActionUpserted | ActionDeleted | ContactUpserted | ContactDeleted):
-            batch.items.append((record, Arrival(data, _published_at(record))))
+        if topic is Topic.ACTIONS or topic is Topic.CONTACTS:
+            # Asking of what class it is would take as long as what follows.
+            batch.items.append((record, Arrival(cast("ItemEvent", data), _published_at(record))))
             return
         if isinstance(data, AccessRecheckRequested | RemovalsConfirmed):
             batch.requests.append((record, data))
@@ -251,8 +253,8 @@ async def store(
     versions: dict[ItemKey, list[ItemUpserted]] = {}
     for arrival in arrivals:
         of_item = versions.setdefault(key_of(arrival.event), [])
-        if isinstance(arrival.event, ActionUpserted | ContactUpserted):
-            of_item.append(arrival.event)
+        if (item := upserted(arrival.event)) is not None:
+            of_item.append(item)
     tenants = {key.tenant for key in versions}
     await switches.lock_for_planning(connection, tenants)
     stored = await items.lock_bare(connection, versions)

@@ -142,8 +142,9 @@ def _switched_off(switches: Switches) -> Reason | None:
         return Reason.TENANT_NOT_ENABLED
     if account is None:
         return Reason.NO_ACCOUNT
-    if isinstance(account, AccountUnlinked):
+    if type(account) is AccountUnlinked:
         return Reason.ACCOUNT_UNLINKED
+    assert isinstance(account, AccountSettings)
     if not account.allowed:
         return Reason.ACCOUNT_NOT_ALLOWED
     if account.blocked:

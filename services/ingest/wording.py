@@ -89,7 +89,7 @@ def own_subject(item: ItemUpserted) -> str | None:
 def own_body(item: ItemUpserted, texts: Texts) -> str | None:
     """The same for DEFAULT_BODY."""
     lines = []
-    if isinstance(item, ContactUpserted):
+    if type(item) is ContactUpserted:
         if item.contact_kind is not ContactKind.OTHER:
             lines.append(f"{texts.kind_label}: {texts.contact_kind[item.contact_kind]}\n")
         if item.client and (client := plain(item.client.name)):
@@ -106,7 +106,7 @@ def own_body(item: ItemUpserted, texts: Texts) -> str | None:
 
 def icon_of(item: ItemUpserted) -> str:
     """How far an item is; of a contact that is still to come, what it is too."""
-    if isinstance(item, ContactUpserted):
+    if type(item) is ContactUpserted:
         return CONTACT_ICONS[item.contact_kind].get(item.status, ICONS[item.status])
     return ICONS[item.status]
 
