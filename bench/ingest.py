@@ -1,7 +1,8 @@
 """`python -m bench.ingest`: how much ingest takes in, and plans anew, for a second of one core.
 
-Real Kafka and PostgreSQL; ingest is a process of its own, and its CPU is what the operating system says of it. What PostgreSQL and Kafka took beside it is told, and not counted. `--beside DIRECTORY` measures another working copy in
-the same run, round by round, since a machine is never as fast twice.
+Real Kafka and PostgreSQL; ingest is a process of its own, and its CPU is what the operating system says of it. What
+PostgreSQL and Kafka took beside it is told, and not counted. `--beside DIRECTORY` measures another working copy in the
+same run, round by round, since a machine is never as fast twice.
 """
 
 import asyncio
@@ -418,10 +419,10 @@ def write(figures: dict[str, Any], directory: Path) -> Path:
     for scenario in SCENARIOS:
         for name, rows in figures["rows"].items():
             row = rows[scenario]
-            lines.append(
-                f"| {scenario} | {name} | {row['per_core_s']:,.0f} | {row['best_per_core_s']:,.0f} "
-                f"| {row['per_s']:,.0f} | {row['cpu_us_each']:.0f} | {row['postgres_cpu_us_each']:.0f} | {row['kafka_cpu_us_each']:.0f} |"
-            )
+            rates = (row["per_core_s"], row["best_per_core_s"], row["per_s"])
+            costs = (row["cpu_us_each"], row["postgres_cpu_us_each"], row["kafka_cpu_us_each"])
+            cells = [scenario, name, *(f"{one:,.0f}" for one in (*rates, *costs))]
+            lines.append(f"| {' | '.join(cells)} |")
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     lines += [
         "",
