@@ -31,7 +31,7 @@ test: $(READY) ## Prove it: the suite on real Kafka, real PostgreSQL and the sim
 
 .PHONY: test-slow
 test-slow: $(READY) ## What takes long: sizes that `make test` leaves out
-	@$(BIN)/pytest -m slow $(ARGS)
+	@$(BIN)/pytest -m "slow and not image" $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, format, strict types, import contracts, spelling
@@ -50,12 +50,26 @@ fmt: $(READY) ## Format the code and mend what the linter can mend
 schemas: $(READY) ## Write JSON Schemas and the AsyncAPI document anew from the models
 	@$(BIN)/python -m schemas.generate
 
+.PHONY: manifests
+manifests: $(READY) ## Write the PrometheusRule of k8s/ anew from ops/alerts
+	@$(BIN)/python -m ops.prometheus_rule
+
+.PHONY: image
+image: ## Build the container images, with docker, podman or buildah
+	@ops/image/build.sh
+
+.PHONY: test-image
+test-image: $(READY) ## Build the image on a Debian of its own, and see an event arrive through it (root; ten minutes)
+	@$(BIN)/pytest -m image tests/image $(ARGS)
+
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 .PHONY: lock
 lock: $(READY) ## Write the lock files anew (needs the package index)
 	@$(LOCK) pyproject.toml -o requirements.lock
 	@$(LOCK) --extra dev pyproject.toml -o requirements-dev.lock
 	@echo uv | $(LOCK) - -o requirements-uv.lock
+	@printf 'cyclonedx-bom\nhatchling\npip\n' | $(LOCK) - -c requirements-dev.lock -o requirements-image.lock
+	@printf 'pyjwt\ntrustme\n' | $(LOCK) - -c requirements-dev.lock -o requirements-simulator.lock
 
 .PHONY: clean
 clean: ## Remove the virtual environment and every cache (also the downloaded Kafka)

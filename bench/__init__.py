@@ -1,1 +1,1 @@
-"""Throughput and latency of calbus beside what people would use instead. Nothing else imports it."""
+"""Benchmarks: figures of calbus beside what else could be used."""

@@ -27,8 +27,12 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-async def at_most(limit_s: float, work: Awaitable[T]) -> T:
-    """Wait for `work`, but no longer; raises TimeoutError."""
+async def at_most(limit_s: float | None, work: Awaitable[T]) -> T:
+    """Wait for `work`, but no longer; raises TimeoutError.
+
+    A cancellation always comes through. `asyncio.wait_for` of Python 3.11 loses one that comes in the moment in which
+    the work is done, and whoever loops around it is never ended.
+    """
     async with asyncio.timeout(limit_s):
         return await work
 

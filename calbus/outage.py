@@ -57,6 +57,9 @@ class Dependency:
             try:
                 result = await attempt()
             except Exception as error:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    # asyncpg may answer a cancellation with an error of its own: waiting it out would never end.
+                    raise asyncio.CancelledError from error
                 if isinstance(error, POSTGRES_COLLIDED):
                     await asyncio.sleep(RETRY_FIRST_S)
                     continue

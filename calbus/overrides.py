@@ -19,11 +19,14 @@ from calbus.touches import Times
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """The user's times of an entry, or (`day`) of the occurrence that its pattern has on that day."""
+    """The user's times of an entry, or (`day`) of the occurrence that its pattern has on that day.
+
+    Without times the user removed the occurrence.
+    """
 
     entry_id: UUID
     day: date | None
-    times: Times
+    times: Times | None
     upstream: bytes
     """The digest of upstream's own times."""
 
@@ -37,8 +40,23 @@ def times_digest(content: Content) -> bytes:
 def overridden(content: Content, overrides: Iterable[Override]) -> Content:
     """Upstream's content at the user's times. The overrides must be of these very times of upstream's."""
     for override in overrides:
-        content = with_times(content, override.day, override.times) or content
+        content = with_override(content, override.day, override.times) or content
     return content
+
+
+def with_override(content: Content, day: date | None, times: Times | None) -> Content | None:
+    """The content as the user has it; None if it has no words for that."""
+    return without(content, day) if times is None else with_times(content, day, times)
+
+
+def without(content: Content, day: date | None) -> Content | None:
+    """The series without the occurrence of `day`; None if it has none then."""
+    recurrence = content.recurrence
+    if recurrence is None or day is None or day in recurrence.cancelled:
+        return None
+    cancelled = tuple(sorted((*recurrence.cancelled, day)))
+    moved = tuple(one for one in recurrence.moved if one.day != day)
+    return replace(content, recurrence=replace(recurrence, cancelled=cancelled, moved=moved))
 
 
 def with_times(content: Content, day: date | None, times: Times) -> Content | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from calbus.lifecycle import at_most
 from devstack.errors import DevstackError, EngineFailedError, NotOursError
 from devstack.guarded import Command, Guarded, Process
 
@@ -78,7 +79,7 @@ class StartedEngine(ABC):
             return
         self._process.signal(self._command().stop_signal)
         try:
-            await asyncio.wait_for(asyncio.shield(self._process.exited), STOP_TIMEOUT_S)
+            await at_most(STOP_TIMEOUT_S, asyncio.shield(self._process.exited))
         except TimeoutError:
             await self.kill()
 
@@ -124,7 +125,7 @@ class StartedEngine(ABC):
         """Run a helper of the engine under guard, to its end; raises `EngineFailedError` if it does not succeed."""
         tool = await self._guarded.spawn(f"{self._name}-tool", command)
         try:
-            code = await asyncio.wait_for(asyncio.shield(tool.exited), timeout_s)
+            code = await at_most(timeout_s, asyncio.shield(tool.exited))
         except TimeoutError:
             tool.signal(signal.SIGKILL)
             raise EngineFailedError(f"{what} was not done after {timeout_s:.0f} s") from None

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from calbus.lifecycle import at_most
 from devstack import guard
 from devstack.errors import DevstackError
 
@@ -118,7 +119,7 @@ class Guarded:
             self._popen.stdin.close()
         if self._listener is not None:
             try:
-                await asyncio.wait_for(self._listener, CLOSE_TIMEOUT_S)
+                await at_most(CLOSE_TIMEOUT_S, self._listener)
             except TimeoutError:
                 self._popen.kill()
         if self._transport is not None:

@@ -1,11 +1,12 @@
-"""The tables of docs/event-contract.md that are made from the models, and how they get between its markers. Pure."""
+"""The tables and examples of docs/event-contract.md that come from the models, and how they get in. Pure."""
 
 import json
 import re
 from collections.abc import Iterable
 
-from schemas.changes import AppointmentUpserted, EntryEdited, EntryRescheduled
+from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryEdited, EntryRemoved, EntryRescheduled
 from schemas.events import EVENT_TYPES, TOPICS, TYPE_NAMES, Topic
+from schemas.examples import EXAMPLES
 from schemas.fields import Model
 from schemas.items import ActionUpserted, ContactUpserted
 from schemas.json_schema import Json, schema_of
@@ -50,8 +51,13 @@ def _parts() -> dict[str, str]:
         "removals confirmed": _fields(RemovalsConfirmed),
         "sync requested": _fields(SyncRequested),
         "rescheduled": _fields(EntryRescheduled),
+        "rescheduled example": _example(EntryRescheduled),
         "edited": _fields(EntryEdited, without=_fields_of(EntryRescheduled)),
+        "edited example": _example(EntryEdited),
+        "removed example": _example(EntryRemoved),
         "appointment": _fields(AppointmentUpserted),
+        "appointment example": _example(AppointmentUpserted),
+        "appointment removed example": _example(AppointmentRemoved),
         "reasons": _reasons(reason for reason in EXPLANATIONS if reason not in dead),
         "dead letter": _fields(DeadLetter),
         "dead letter reasons": _reasons(dead),
@@ -60,6 +66,12 @@ def _parts() -> dict[str, str]:
 
 def _fields_of(model: type[Model]) -> Iterable[str]:
     return list(schema_of(EVENT_TYPES[TYPE_NAMES[model]])["properties"])
+
+
+def _example(model: type[Model]) -> str:
+    """The value of a message of this type; the first of the examples that the schemas carry."""
+    value = next(iter(EXAMPLES[model].values()))
+    return f"```json\n{json.dumps(value, indent=2, ensure_ascii=False)}\n```\n"
 
 
 def _topics() -> str:

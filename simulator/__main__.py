@@ -21,7 +21,7 @@ def _settings() -> Settings:
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen on; the admin interface has no lock")
     parser.add_argument("--https-port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--http-port", type=int, default=0, help="0 takes a free port")
-    parser.add_argument("--state-dir", type=Path, help="where ca.pem goes; default: a temporary directory")
+    parser.add_argument("--state-dir", type=Path, help="keeps ca.pem and ca.key; default: a temporary directory")
     parser.add_argument("--seed-file", type=Path, help="JSON with the tenants to start with")
     parser.add_argument("--state-file", type=Path, help="loaded at the start if it is there, written at the end")
     parser.add_argument(
@@ -30,6 +30,12 @@ def _settings() -> Settings:
         action="append",
         default=[],
         help="PEM; endpoints of subscriptions may have its certificates; may be repeated",
+    )
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="host name under which others reach it, for its certificate; may be repeated",
     )
     given = parser.parse_args()
     return Settings(
@@ -40,6 +46,7 @@ def _settings() -> Settings:
         seed_file=given.seed_file,
         state_file=given.state_file,
         trusted_ca_files=tuple(given.trusted_ca_file),
+        names=tuple(given.name),
     )
 
 

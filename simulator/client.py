@@ -229,6 +229,11 @@ class SimulatorAdmin:
         }
         return await self.user_edits(tenant_id, user, event_id, times)
 
+    async def user_moves_to_calendar(self, tenant_id: str, user: str, event_id: str, calendar_id: str) -> StoredEvent:
+        """The user drags an event to another calendar of the same mailbox."""
+        path = _path("tenants", tenant_id, "users", user, "events", event_id, "calendar")
+        return _EVENT.validate_python(await self._call("PUT", path, {"id": calendar_id}))
+
     async def user_deletes(self, tenant_id: str, user: str, event_id: str) -> None:
         """The user deletes an event in Outlook."""
         await self._call("DELETE", _path("tenants", tenant_id, "users", user, "events", event_id))

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from simulator.control import office, state_file
 from simulator.control.exchange_web import ExchangeHandler
-from simulator.control.requests import explain
+from simulator.control.requests import ADMIN_PREFIX, explain
 from simulator.control.web import AdminHandler
 from simulator.entra.sign_in_web import SignInHandler
 from simulator.entra.web import LoginHandler
@@ -26,6 +26,8 @@ from simulator.world import World
 
 REQUEST_MAX_BYTES = 4 * 1024 * 1024
 PORT_MAX = 65_535
+CA_FILE = "ca.pem"
+_CA_KEY_FILE = "ca.key"
 _NAMES = ("localhost", "127.0.0.1", "::1")
 # Calls that still wait out their latency are not worth waiting for.
 _SHUTDOWN_S = 0.2
@@ -36,7 +38,8 @@ class Settings:
     """How to start. Port 0 takes a free one; without a state directory a temporary one is made and removed.
 
     The state file is loaded at the start if it is there, and written at the end; a seed file adds to it. Endpoints
-    of subscriptions may have certificates of the authorities in `trusted_ca_files` (PEM) too.
+    of subscriptions may have certificates of the authorities in `trusted_ca_files` (PEM) too. `names` are host names
+    under which others reach it, for its certificate.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +49,7 @@ class Settings:
     seed_file: Path | None = None
     state_file: Path | None = None
     trusted_ca_files: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
 
     def problem(self) -> str | None:
         """What is wrong with the settings, as a sentence; None if they can be used."""
@@ -68,12 +72,17 @@ class Addresses:
     ca_file: str
 
 
-def build_app(world: World) -> web.Application:
+def build_app(world: World, ca_file: Path) -> web.Application:
     """The application: Graph, Entra ID and the administrative interface on one world."""
+
+    async def certificate_authority(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(ca_file, headers={"Content-Type": "application/x-pem-file"})
+
     app = web.Application(client_max_size=REQUEST_MAX_BYTES, middlewares=[explain])
     graph = GraphHandler(world)
     app.router.add_route("*", GRAPH_PREFIX, graph.handle)
     app.router.add_route("*", GRAPH_PREFIX + "/{rest:(?s:.*)}", graph.handle)
+    app.router.add_get(f"{ADMIN_PREFIX}/{CA_FILE}", certificate_authority)
     app.add_routes(AdminHandler(world).routes())
     app.add_routes(NotificationsHandler(world).routes())
     app.add_routes(OutlookHandler(world).routes())
@@ -83,8 +92,19 @@ def build_app(world: World) -> web.Application:
     return app
 
 
-def _tls_context(ca_file: Path, authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    authority.cert_pem.write_to_path(ca_file)
+def _authority(directory: Path) -> trustme.CA:
+    """The authority that the directory has, so that whoever trusts it need not begin anew; or a new one."""
+    certificate, key = directory / CA_FILE, directory / _CA_KEY_FILE
+    if certificate.exists() and key.exists():
+        return trustme.CA.from_pem(certificate.read_bytes(), key.read_bytes())
+    authority = trustme.CA()
+    key.touch(mode=0o600)
+    authority.private_key_pem.write_to_path(key)
+    authority.cert_pem.write_to_path(certificate)
+    return authority
+
+
+def _tls_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
     return context
@@ -163,17 +183,18 @@ async def serve(settings: Settings) -> AsyncIterator[Addresses]:
     """
     with _directory(settings.state_dir) as state_dir:
         world = _filled_world(settings)
-        ca_file = state_dir / "ca.pem"
-        authority = trustme.CA()
-        context = _tls_context(ca_file, authority, *_NAMES)
+        ca_file = state_dir / CA_FILE
+        authority = _authority(state_dir)
+        names = (*_NAMES, *settings.names)
+        context = _tls_context(authority, *names)
         world.sender.trust(ca_file)
-        runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        runner = web.AppRunner(build_app(world, ca_file), access_log=None, shutdown_timeout=_SHUTDOWN_S)
         began = False
         try:
             await runner.setup()
             host, https_port = await _listen(runner, settings, context)
-            if host not in _NAMES:
-                authority.issue_cert(*_NAMES, host).configure_cert(context)
+            if host not in names:
+                authority.issue_cert(*names, host).configure_cert(context)
             http_host, http_port = await _listen(runner, settings, None)
             login_url = f"https://{_reached_at(host, secure=True)}:{https_port}"
             began = True

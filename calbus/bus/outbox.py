@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from calbus.bus.batches import Record, send_all
 from calbus.bus.cloudevents import headers_for
+from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import outbox
 from calbus.store.outbox import Pending
@@ -50,7 +51,7 @@ class Relay:
             while await self._kafka.insist(lambda: self._postgres.insist(self.publish_batch)):
                 pass
             try:
-                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+                await at_most(IDLE_S, self._wake.wait())
             except TimeoutError:
                 continue
 

@@ -17,11 +17,12 @@ class Calendar:
     id: str
     name: str
     can_edit: bool
+    is_default: bool = False
 
 
 def list_calendars(place: Place) -> Request:
     """The mailbox's calendars: its own and those that others share with it."""
-    query = f"$select=id,name,canEdit&$top={_PAGE_CALENDARS}"
+    query = f"$select=id,name,canEdit,isDefaultCalendar&$top={_PAGE_CALENDARS}"
     return Request("list_calendars", "GET", f"/users/{quote(place.mailbox, safe='')}/calendars?{query}")
 
 
@@ -43,7 +44,7 @@ def calendars_of(body: Any) -> list[Calendar]:
     """The calendars of a page; what is not one is left out."""
     found = body.get("value") if isinstance(body, dict) else None
     return [
-        Calendar(one["id"], one["name"], one.get("canEdit") is not False)
+        Calendar(one["id"], one["name"], one.get("canEdit") is not False, one.get("isDefaultCalendar") is True)
         for one in (found if isinstance(found, list) else [])
         if isinstance(one, dict) and isinstance(one.get("id"), str) and isinstance(one.get("name"), str)
     ]

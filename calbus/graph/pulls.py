@@ -16,6 +16,8 @@ from calbus.graph.calls import Request, Response
 # Under either status, and whatever the letters' case.
 _SYNC_STATE_CODES = frozenset(("syncstatenotfound", "syncstateinvalid", "resyncrequired"))
 _GONE_STATUS = 410
+DEFAULT_CALENDAR = ""
+"""Stands for the mailbox's default calendar, which has a path of its own."""
 
 
 class ForeignLinkError(Exception):
@@ -51,9 +53,15 @@ def follow(graph_url: str, link: str, page_items: int) -> Request:
     return Request("delta", "GET", f"{there.path.removeprefix(base.path)}{query}", _prefer(page_items))
 
 
-def read_event(place: Place, event_id: str) -> Request:
-    """One event with everything that a page shows of it."""
-    path = f"/users/{quote(place.mailbox, safe='')}/events/{quote(event_id, safe='')}"
+def read_event(place: Place, event_id: str, calendar_id: str | None = None) -> Request:
+    """One event with everything that a page shows of it; gone if it is not in the calendar, where one is named.
+
+    `calendar_id` may be `DEFAULT_CALENDAR`; None looks in the whole mailbox.
+    """
+    calendar = ""
+    if calendar_id is not None:
+        calendar = "/calendar" if calendar_id == DEFAULT_CALENDAR else f"/calendars/{quote(calendar_id, safe='')}"
+    path = f"/users/{quote(place.mailbox, safe='')}{calendar}/events/{quote(event_id, safe='')}"
     return Request("read_event", "GET", path, _PREFER_READ)
 
 

@@ -16,7 +16,7 @@ WRONG_DSN = (
 
 @asynccontextmanager
 async def connect(settings: PostgresSettings, postgres: Dependency) -> AsyncIterator[asyncpg.Pool]:
-    """A pool of connections; waits for the server if it is away.
+    """A pool of connections; waits for the server if it is away. Nothing may be set on one beyond its transaction.
 
     Raises SettingsError if the server refuses the credentials or has no such database.
     """
@@ -28,6 +28,7 @@ async def connect(settings: PostgresSettings, postgres: Dependency) -> AsyncIter
             max_size=settings.postgres_pool_max_connections,
             command_timeout=settings.postgres_command_timeout_s,
             server_settings={"application_name": "calbus"},
+            reset=_leave_as_it_is,
         )
 
     try:
@@ -40,3 +41,10 @@ async def connect(settings: PostgresSettings, postgres: Dependency) -> AsyncIter
         yield pool
     finally:
         pool.terminate()
+
+
+async def _leave_as_it_is(_: object) -> None:
+    """Instead of a query at each release that resets the session: settings and locks end with their transactions here.
+
+    A transaction that was left open is rolled back all the same.
+    """

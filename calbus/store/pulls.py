@@ -17,37 +17,52 @@ from calbus.store.entries import by_event
 from schemas.switches import Detail, Touched
 
 # What the settings want: the down calendars of an account that reads, and the up calendar of any account with entries
-# standing. Of an account that is blocked, not allowed or off, nothing; nor of a tenant that is off.
+# standing. A name that was found to be the default calendar's is another word for that. While a switch is off (the
+# tenant's, or the account's own) nothing is wanted, and what is known stays as it is.
 _OUT_OF_STEP = """
 WITH account AS (
     SELECT a.tenant, a.name AS username, t.body ->> 'directory' AS directory, a.body ->> 'mailbox' AS mailbox,
            coalesce(a.body ->> 'direction', 'up') AS direction, coalesce(a.body ->> 'calendar', '') AS calendar,
-           a.body -> 'down_calendars' AS down
+           a.body -> 'down_calendars' AS down, coalesce(a.body ->> 'detail', 'free_busy') AS detail,
+           (a.body ->> 'allowed')::boolean AND (t.body ->> 'enabled')::boolean
+               AND NOT coalesce((a.body ->> 'blocked')::boolean, false)
+               AND coalesce(a.body ->> 'direction', 'up') <> 'none' AS is_on
     FROM setting a JOIN setting t ON t.tenant = a.tenant AND t.scope = 'tenant'
-    WHERE a.scope = 'account' AND (a.body ->> 'allowed')::boolean AND (t.body ->> 'enabled')::boolean
-      AND NOT coalesce((a.body ->> 'blocked')::boolean, false)
-      AND coalesce(a.body ->> 'direction', 'up') <> 'none'
+    WHERE a.scope = 'account' AND a.body ->> 'mailbox' IS NOT NULL
 ), named AS (
-    SELECT tenant, username, directory, mailbox, d.name AS calendar, true AS publishes
-    FROM account CROSS JOIN LATERAL jsonb_array_elements_text(
+    SELECT a.*, d.name, true AS publishes
+    FROM account a CROSS JOIN LATERAL jsonb_array_elements_text(
         CASE WHEN jsonb_typeof(down) = 'array' THEN down ELSE '[""]' END
     ) AS d (name)
-    WHERE direction IN ('down', 'both')
+    WHERE is_on AND direction IN ('down', 'both')
     UNION ALL
-    SELECT tenant, username, directory, mailbox, calendar, false FROM account a
-    WHERE EXISTS (
+    SELECT a.*, calendar, false FROM account a
+    WHERE is_on AND EXISTS (
         SELECT FROM entry e WHERE e.tenant = a.tenant AND e.assignee = a.username AND e.event_id IS NOT NULL
     )
+), meant AS (
+    SELECT * FROM named
+    UNION ALL
+    SELECT n.tenant, n.username, n.directory, n.mailbox, n.direction, n.calendar, n.down, n.detail, n.is_on, '',
+           n.publishes
+    FROM named n JOIN calendar_pull p ON p.tenant = n.tenant AND p.username = n.username
+         AND lower(p.calendar) = lower(n.name) AND (p.directory, p.mailbox) = (n.directory, n.mailbox)
+    WHERE p.is_default
 ), wanted AS (
-    SELECT tenant, username, directory, mailbox, min(calendar) AS calendar, bool_or(publishes) AS publishes
-    FROM named GROUP BY tenant, username, directory, mailbox, lower(calendar)
+    SELECT tenant, username, directory, mailbox, detail, min(name) AS calendar, bool_or(publishes) AS publishes
+    FROM meant GROUP BY tenant, username, directory, mailbox, detail, lower(name)
 )
-SELECT p.pull_id, w.tenant, w.username, w.calendar, w.directory, w.mailbox, w.publishes,
-       (p.directory, p.mailbox) IS NOT DISTINCT FROM (w.directory, w.mailbox) AS same_mailbox
+SELECT p.pull_id, w.tenant, w.username, w.calendar, w.directory, w.mailbox, w.publishes, w.detail,
+       (p.directory, p.mailbox) IS NOT DISTINCT FROM (w.directory, w.mailbox) AS same_mailbox,
+       coalesce(NOT a.is_on AND (p.directory, p.mailbox) = (a.directory, a.mailbox), false) AS is_off
 FROM wanted w FULL JOIN calendar_pull p
   ON p.tenant = w.tenant AND p.username = w.username AND p.calendar = w.calendar
-WHERE p.pull_id IS NULL OR w.tenant IS NULL
-   OR (p.directory, p.mailbox, p.publishes) <> (w.directory, w.mailbox, w.publishes)
+LEFT JOIN account a ON a.tenant = p.tenant AND a.username = p.username
+WHERE p.pull_id IS NULL
+   OR (w.tenant IS NULL
+       AND NOT (p.paused AND coalesce(NOT a.is_on AND (p.directory, p.mailbox) = (a.directory, a.mailbox), false)))
+   OR (p.directory, p.mailbox, p.publishes, p.detail, p.paused)
+      <> (w.directory, w.mailbox, w.publishes, w.detail, false)
 """
 # Any constant will do, as long as no other program on this database uses it. One process at a time is enough.
 _STEP_LOCK_ID = 0x63616C62757370
@@ -57,32 +72,49 @@ _ADD_LANES = (
 )
 
 _ADD = """
-INSERT INTO calendar_pull (tenant, username, calendar, directory, mailbox, lane, publishes)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[])
+INSERT INTO calendar_pull (tenant, username, calendar, directory, mailbox, lane, publishes, detail)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[])
 ON CONFLICT DO NOTHING
 """
 
-# What is not ours is told from now on, or no longer: either way nothing is known of it.
+_PAUSE = "UPDATE calendar_pull SET paused = true, version = version + 1 WHERE pull_id = ANY ($1::bigint[])"
+
+# What is not ours is told from now on, or no longer: either way nothing is known of it. If more or less of it is told,
+# a full round finds what is to be told anew. What was paused goes on where it was.
 _TURN = """
 WITH turned AS (
     UPDATE calendar_pull p
-    SET publishes = n.publishes, delta_link = NULL, next_link = NULL, version = p.version + 1, due_at = now(),
-        asked_at = now()
-    FROM unnest($1::bigint[], $2::boolean[]) AS n (pull_id, publishes) WHERE p.pull_id = n.pull_id
-    RETURNING p.pull_id
+    SET publishes = n.publishes, detail = n.detail, paused = false, version = p.version + 1,
+        delta_link = CASE WHEN p.publishes = n.publishes THEN p.delta_link END,
+        next_link = CASE WHEN p.publishes = n.publishes THEN p.next_link END,
+        full_asked = p.full_asked OR p.detail <> n.detail,
+        due_at = now(), asked_at = now()
+    FROM unnest($1::bigint[], $2::boolean[], $3::text[]) AS n (pull_id, publishes, detail)
+    JOIN calendar_pull o ON o.pull_id = n.pull_id
+    WHERE p.pull_id = n.pull_id
+    RETURNING p.pull_id, o.publishes <> n.publishes AS anew
 )
-DELETE FROM pulled_event e USING turned t WHERE e.pull_id = t.pull_id AND e.entry_id IS NULL
+DELETE FROM pulled_event e USING turned t WHERE e.pull_id = t.pull_id AND t.anew AND e.entry_id IS NULL
 """
 
 _ASK = """
 UPDATE calendar_pull SET due_at = least(due_at, now()), asked_at = now(), full_asked = full_asked OR $3
-WHERE tenant = $1 AND ($2::text IS NULL OR username = $2)
+WHERE tenant = $1 AND ($2::text IS NULL OR username = $2) AND NOT is_default
+"""
+
+# One that somebody writes at this moment has its turn, and is not waited for.
+_ASK_FAILING = """
+UPDATE calendar_pull p SET due_at = least(p.due_at, now()), asked_at = now() FROM (
+    SELECT pull_id FROM calendar_pull
+    WHERE tenant = $1 AND ($2 = '' OR username = $2) AND failures > 0 AND NOT is_default
+    FOR NO KEY UPDATE SKIP LOCKED
+) f WHERE p.pull_id = f.pull_id
 """
 
 _CLAIM = """
 WITH due AS (
     SELECT l.lane FROM calendar_pull p JOIN pull_lane l ON l.lane = p.lane
-    WHERE p.due_at <= now() AND (l.lease_until IS NULL OR l.lease_until <= now())
+    WHERE p.due_at <= now() AND NOT p.paused AND (l.lease_until IS NULL OR l.lease_until <= now())
       AND (l.rests_until IS NULL OR l.rests_until <= now())
     ORDER BY p.due_at LIMIT $1 FOR NO KEY UPDATE OF l SKIP LOCKED
 )
@@ -102,14 +134,16 @@ UPDATE pull_lane SET lease_owner = NULL, lease_until = NULL, spent_until = $3,
 WHERE lane = $1 AND lease_owner = $2
 """
 
+_STILL = "SELECT true FROM calendar_pull WHERE pull_id = $1 AND version = $2 FOR NO KEY UPDATE"
+
 _HOLD = "SELECT true FROM pull_lane WHERE lane = $1 AND lease_owner = $2 FOR NO KEY UPDATE"
 
 _DUE_OF = """
-SELECT p.*, a.body ->> 'detail' AS detail, t.body ->> 'touched' AS touched
+SELECT p.*, a.body ->> 'detail' AS now_detail, t.body ->> 'touched' AS touched, clock_timestamp() AS loaded_at
 FROM calendar_pull p
 LEFT JOIN setting a ON a.tenant = p.tenant AND a.scope = 'account' AND a.name = p.username
 LEFT JOIN setting t ON t.tenant = p.tenant AND t.scope = 'tenant' AND t.name = ''
-WHERE p.lane = $1 AND p.due_at <= now() ORDER BY p.due_at, p.pull_id LIMIT $2
+WHERE p.lane = $1 AND p.due_at <= now() AND NOT p.paused ORDER BY p.due_at, p.pull_id LIMIT $2
 """
 
 _BEGIN = """
@@ -127,7 +161,14 @@ WHERE pull_id = $1 AND version = $2
 RETURNING round, rolled_at, began_at
 """
 
-_FOUND = "UPDATE calendar_pull SET calendar_id = $3, version = version + 1 WHERE pull_id = $1 AND version = $2"
+# Links belong to the calendar that they were given for.
+_FOUND = """
+UPDATE calendar_pull SET
+    calendar_id = $3, is_default = $4, version = version + 1,
+    delta_link = CASE WHEN calendar_id = $3 THEN delta_link END,
+    next_link = CASE WHEN calendar_id = $3 THEN next_link END
+WHERE pull_id = $1 AND version = $2
+"""
 
 _ADVANCE = """
 UPDATE calendar_pull SET next_link = $3, delta_link = coalesce($4, delta_link), pages = pages + $5, items = items + $6,
@@ -138,7 +179,7 @@ WHERE pull_id = $1 AND version = $2
 # The least of what is open decides: a moment that was asked for, an event that is to be read, the next round.
 _FINISH = """
 UPDATE calendar_pull p SET
-    due_at = CASE WHEN asked_at > began_at THEN now() ELSE least(
+    due_at = CASE WHEN asked_at > began_at OR full_asked THEN now() ELSE least(
         now() + make_interval(secs => $3),
         (SELECT min(e.pending_at) FROM pulled_event e WHERE e.pull_id = p.pull_id)
     ) END,
@@ -146,10 +187,11 @@ UPDATE calendar_pull p SET
 WHERE pull_id = $1 AND version = $2
 """
 
+# Asked for since the turn began, it is tried again as soon as it may be.
 _PUT_OFF = """
-UPDATE calendar_pull SET due_at = CASE WHEN asked_at > $2 AND $5::text IS NULL THEN now()
-                                       ELSE now() + make_interval(secs => $3) END,
-                         failures = $4, last_error = $5, full_asked = full_asked OR $6
+UPDATE calendar_pull SET
+    due_at = now() + make_interval(secs => CASE WHEN asked_at > $2 THEN least($3, $4::double precision) ELSE $3 END),
+    failures = $5, last_error = $6, full_asked = full_asked OR $7
 WHERE pull_id = $1
 """
 
@@ -177,6 +219,19 @@ SELECT event_id, seen, entry_id, round, pending_at, attempts FROM pulled_event
 WHERE pull_id = $1 AND round < $2 AND pending_at IS NULL ORDER BY event_id LIMIT $3
 """
 
+# Its times are local ones: within a day of the window's edges an entry may be looked for in vain, or once too often.
+_UNSEEN = """
+SELECT e.event_id, e.entry_id FROM entry e
+WHERE e.tenant = $2 AND e.assignee = $3 AND e.event_id IS NOT NULL AND NOT e.in_doubt
+  AND e.applied_directory = $4 AND lower(e.applied_mailbox) = lower($5)
+  AND lower(coalesce(e.applied_calendar, '')) = lower($6)
+  AND e.applied_at < $7
+  AND (e.content ->> 'start')::timestamp < $9::timestamp
+  AND (coalesce(e.content ->> 'recurrence', '') <> '' OR (e.content ->> 'end')::timestamp > $8::timestamp)
+  AND NOT EXISTS (SELECT FROM pulled_event k WHERE k.pull_id = $1 AND k.event_id = e.event_id)
+ORDER BY e.event_id LIMIT $10
+"""
+
 _KNOWN = """
 SELECT count(*) AS known, count(*) FILTER (WHERE round >= $2) AS named
 FROM pulled_event WHERE pull_id = $1 AND seen IS NOT NULL
@@ -198,14 +253,38 @@ SELECT count(*) AS calendars, count(*) FILTER (WHERE due_at <= now()) AS due,
        coalesce(sum(items) FILTER (WHERE pulled_at IS NULL), 0) AS first_items,
        count(*) FILTER (WHERE failures > 0) AS failing,
        (SELECT count(*) FROM pull_lane WHERE lease_until > now()) AS leased
-FROM calendar_pull
+FROM calendar_pull WHERE NOT paused AND NOT is_default
 """
 
 _PROGRESS = """
 SELECT tenant, username, calendar, pages, items, pulled_at, last_error, next_link IS NOT NULL AS under_way, began_at
 FROM calendar_pull
 WHERE (username = $1 OR lower(mailbox) = lower($1)) AND ($2::text IS NULL OR tenant = $2)
+  AND NOT paused AND NOT is_default
 ORDER BY tenant, username, calendar
+"""
+
+_REOPEN_ALL = "UPDATE pulled_event SET pending_at = now() WHERE pull_id = $1 AND seen IS NOT NULL"
+
+# In which calendar: that of its name, or the default one, which may be pulled under another name than the account's.
+_LOST_IN = """
+SELECT l.event_id FROM lost_event l JOIN calendar_pull p
+  ON (l.directory, l.tenant, l.username, l.lane) = (p.directory, p.tenant, p.username, p.lane)
+WHERE p.pull_id = $1 AND (lower(l.calendar) = lower(p.calendar) OR p.calendar = '' AND NOT EXISTS (
+    SELECT FROM calendar_pull o
+    WHERE (o.tenant, o.username) = (p.tenant, p.username) AND lower(o.calendar) = lower(l.calendar) AND NOT o.is_default
+))
+ORDER BY l.lost_at, l.event_id LIMIT $2
+"""
+
+_LOST = "SELECT event_id, entry_id, change_key FROM lost_event WHERE directory = $1 AND event_id = ANY ($2::text[])"
+
+_FORGET_LOST = "DELETE FROM lost_event WHERE directory = $1 AND event_id = ANY ($2::text[])"
+
+_PUT_LOST = """
+INSERT INTO lost_event (directory, event_id, entry_id, tenant, username, lane, calendar, change_key)
+SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+ON CONFLICT DO NOTHING
 """
 
 IN_DOUBT_MAX_ENTRIES = 1_000
@@ -217,15 +296,16 @@ class LeaseLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How many calendars settings added, took away, or had told otherwise."""
+    """How many calendars settings added, took away, had told otherwise or again, or paused."""
 
     added: int = 0
     removed: int = 0
     changed: int = 0
+    paused: int = 0
 
     @property
     def any(self) -> bool:
-        return bool(self.added or self.removed or self.changed)
+        return bool(self.added or self.removed or self.changed or self.paused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +341,12 @@ class Pull:
     full_asked: bool
     interval_s: float
     failures: int
+    last_error: str | None
     pulled_at: datetime | None
+    is_default: bool
+    """Its name was found to be the default calendar's."""
+    loaded_at: datetime
+    """By the database's clock."""
 
     @property
     def calendar(self) -> str:
@@ -290,6 +375,18 @@ class Kept:
     entry_id: UUID | None
     pending_s: float | None = None
     attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An event of ours that a writer found removed when it was to write it. `change_key`: of our last write."""
+
+    event_id: str
+    entry_id: UUID
+    tenant: str
+    user: str
+    place: Place
+    change_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,27 +426,39 @@ async def keep_in_step(pool: asyncpg.Pool) -> Steps:
         if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _STEP_LOCK_ID):
             return Steps()
         rows = await connection.fetch(_OUT_OF_STEP)
+        paused = [r["pull_id"] for r in rows if r["tenant"] is None and r["is_off"]]
         gone = [
-            r["pull_id"] for r in rows if r["pull_id"] is not None and (r["tenant"] is None or not r["same_mailbox"])
+            r["pull_id"]
+            for r in rows
+            if r["pull_id"] is not None and not (r["is_off"] if r["tenant"] is None else r["same_mailbox"])
         ]
         fresh = [r for r in rows if r["tenant"] is not None and (r["pull_id"] is None or not r["same_mailbox"])]
         turned = [r for r in rows if r["tenant"] is not None and r["pull_id"] is not None and r["same_mailbox"]]
         if gone:
             await connection.execute("DELETE FROM calendar_pull WHERE pull_id = ANY ($1::bigint[])", gone)
+        if paused:
+            await connection.execute(_PAUSE, paused)
         if fresh:
             lanes = [Place(row["directory"], row["mailbox"]).lane for row in fresh]
             await connection.execute(_ADD_LANES, lanes)
             names = ("tenant", "username", "calendar", "directory", "mailbox")
             columns = [[row[name] for row in fresh] for name in names]
-            await connection.execute(_ADD, *columns, lanes, [row["publishes"] for row in fresh])
+            told = [row["publishes"] for row in fresh], [row["detail"] for row in fresh]
+            await connection.execute(_ADD, *columns, lanes, *told)
         if turned:
-            await connection.execute(_TURN, [r["pull_id"] for r in turned], [r["publishes"] for r in turned])
-        return Steps(len(fresh), len(gone), len(turned))
+            columns = [[row[name] for row in turned] for name in ("pull_id", "publishes", "detail")]
+            await connection.execute(_TURN, *columns)
+        return Steps(len(fresh), len(gone), len(turned), len(paused))
 
 
 async def ask(connection: Connection | asyncpg.Pool, tenant: str, user: str | None, *, full: bool = False) -> int:
     """Let a user's calendars, or all of a tenant's, be due now; gives how many. `full`: what was seen may be wrong."""
     return _count(await connection.execute(_ASK, tenant, user, full))
+
+
+async def ask_failing(connection: Connection, tenant: str, user: str) -> None:
+    """A setting has changed: what failed of the account is tried now; without a user, whatever of the tenant's did."""
+    await connection.execute(_ASK_FAILING, tenant, user)
 
 
 async def claim(pool: asyncpg.Pool, owner: str, *, lease_s: float, limit: int) -> list[Claimed]:
@@ -369,9 +478,14 @@ async def release(
     await pool.execute(_RELEASE, lane, owner, spent_until, rests_s)
 
 
-async def hold(connection: Connection, owner: str, lane: str) -> None:
-    """Until the transaction ends, the mailbox is the owner's. Raises LeaseLostError if it is not."""
-    if not await connection.fetchval(_HOLD, lane, owner):
+async def hold(connection: Connection, owner: str, pull: Pull) -> None:
+    """Until the transaction ends, the mailbox is the owner's and the calendar as it was loaded.
+
+    Raises LeaseLostError if it is not: the lease ran out, or settings changed what is wanted of the calendar.
+    """
+    if not await connection.fetchval(_HOLD, pull.place.lane, owner):
+        raise LeaseLostError
+    if not await connection.fetchval(_STILL, pull.pull_id, pull.version):
         raise LeaseLostError
 
 
@@ -408,10 +522,27 @@ async def begin_full(connection: Connection, pull: Pull, window_start: datetime,
     )
 
 
-async def found_calendar(connection: Connection, pull: Pull, calendar_id: str | None) -> Pull:
+async def found_calendar(
+    connection: Connection, pull: Pull, calendar_id: str | None, *, is_default: bool = False
+) -> Pull:
     """Remember where a named calendar is, or (None) that it is not where it was. Raises LeaseLostError."""
-    _once(await connection.execute(_FOUND, pull.pull_id, pull.version, calendar_id))
-    return replace(pull, version=pull.version + 1, calendar_id=calendar_id)
+    _once(await connection.execute(_FOUND, pull.pull_id, pull.version, calendar_id, is_default))
+    same = calendar_id is not None and calendar_id == pull.calendar_id
+    return replace(
+        pull,
+        version=pull.version + 1,
+        calendar_id=calendar_id,
+        is_default=is_default,
+        delta_link=pull.delta_link if same else None,
+        next_link=pull.next_link if same else None,
+    )
+
+
+async def lost_calendar(connection: Connection, pull: Pull) -> Pull:
+    """The calendar is gone: it is looked up anew, and what stood in it is read by its ids. Raises LeaseLostError."""
+    pull = await found_calendar(connection, pull, None)
+    await connection.execute(_REOPEN_ALL, pull.pull_id)
+    return pull
 
 
 async def advance(
@@ -438,12 +569,16 @@ async def put_off(
     pull: Pull,
     wait_s: float,
     *,
+    soonest_s: float = 0.0,
     failures: int = 0,
     error: str | None = None,
     anew: bool = False,
 ) -> None:
-    """A round stops where it is, and goes on after so long; `anew`: with a full round."""
-    await connection.execute(_PUT_OFF, pull.pull_id, pull.began_at, wait_s, failures, error, anew)
+    """A round stops where it is, and goes on after so long; `anew`: with a full round.
+
+    `soonest_s`: after so long if somebody asks for it meanwhile.
+    """
+    await connection.execute(_PUT_OFF, pull.pull_id, pull.loaded_at, wait_s, soonest_s, failures, error, anew)
 
 
 async def doubt(connection: Connection, pull: Pull) -> None:
@@ -483,6 +618,30 @@ async def unnamed(connection: Connection, pull: Pull, limit: int) -> list[Known]
     return [_known(row) for row in await connection.fetch(_UNNAMED, pull.pull_id, pull.round, limit)]
 
 
+async def unseen(connection: Connection, pull: Pull, limit: int) -> list[Kept]:
+    """Our entries that stood in the window before this full round began and that no round ever named: to be read now.
+
+    Their users may have deleted them before they were ever seen.
+    """
+    assert pull.window_start is not None
+    assert pull.window_end is not None
+    place = pull.place
+    rows = await connection.fetch(
+        _UNSEEN,
+        pull.pull_id,
+        pull.tenant,
+        pull.user,
+        place.directory,
+        place.mailbox,
+        pull.calendar,
+        pull.began_at,
+        pull.window_start.replace(tzinfo=None),
+        pull.window_end.replace(tzinfo=None),
+        limit,
+    )
+    return [Kept(row["event_id"], None, row["entry_id"], 0.0) for row in rows]
+
+
 async def known_and_named(connection: Connection, pull: Pull) -> tuple[int, int]:
     """How many events of the calendar are known, and how many of them this full round named."""
     row = await connection.fetchrow(_KNOWN, pull.pull_id, pull.round)
@@ -505,6 +664,48 @@ async def entries_of(
     rows = await connection.fetch(_IN_DOUBT, place.directory, place.mailbox, IN_DOUBT_MAX_ENTRIES)
     found = await by_event(connection, place.directory, event_ids, [row["entry_id"] for row in rows])
     return found, [entry for entry, _ in found if entry.applied.in_doubt]
+
+
+async def put_lost(connection: Connection, lost: Sequence[Lost]) -> None:
+    """Keep for the puller to tell that these events of ours were found to be removed."""
+    rows = [
+        (
+            one.place.directory,
+            one.event_id,
+            one.entry_id,
+            one.tenant,
+            one.user,
+            one.place.lane,
+            one.place.calendar or "",
+            one.change_key,
+        )
+        for one in lost
+    ]
+    if rows:
+        await connection.execute(_PUT_LOST, *(list(column) for column in zip(*rows, strict=True)))
+
+
+async def lost_in(connection: Connection, pull: Pull, limit: int) -> list[str]:
+    """Events of ours in this calendar that a writer found removed, oldest first."""
+    return [row["event_id"] for row in await connection.fetch(_LOST_IN, pull.pull_id, limit)]
+
+
+async def lost(connection: Connection, directory: str, event_ids: Sequence[str]) -> dict[str, tuple[Entry, str]]:
+    """Which of these events a writer found removed: their entries as they stand now, and the last change key."""
+    rows = await connection.fetch(_LOST, directory, list(event_ids))
+    if not rows:
+        return {}
+    found = await by_event(connection, directory, [], [row["entry_id"] for row in rows])
+    entries = {entry.entry_id: entry for entry, _ in found}
+    return {
+        row["event_id"]: (entries[row["entry_id"]], row["change_key"]) for row in rows if row["entry_id"] in entries
+    }
+
+
+async def forget_lost(connection: Connection, directory: str, event_ids: Sequence[str]) -> None:
+    """That these were removed is told, or need not be."""
+    if event_ids:
+        await connection.execute(_FORGET_LOST, directory, list(event_ids))
 
 
 async def moment(pool: asyncpg.Pool) -> datetime:
@@ -546,7 +747,7 @@ def _pull(row: asyncpg.Record) -> Pull:
         user=row["username"],
         place=Place(row["directory"], row["mailbox"], row["calendar"] or None),
         publishes=row["publishes"],
-        detail=Detail(row["detail"] or Detail.FREE_BUSY),
+        detail=Detail(row["now_detail"] or Detail.FREE_BUSY),
         touched=Touched(row["touched"] or Touched.REPORT),
         calendar_id=row["calendar_id"],
         version=row["version"],
@@ -562,7 +763,10 @@ def _pull(row: asyncpg.Record) -> Pull:
         full_asked=row["full_asked"],
         interval_s=row["interval_s"],
         failures=row["failures"],
+        last_error=row["last_error"],
         pulled_at=row["pulled_at"],
+        is_default=row["is_default"],
+        loaded_at=row["loaded_at"],
     )
 
 

@@ -19,14 +19,14 @@ s.in_doubt, s.attempts, s.trouble, s.due_at, s.lease
 _ADD_WANTED = """
 INSERT INTO mailbox_subscription (lane, directory, mailbox, due_at)
 SELECT DISTINCT ON (p.lane) p.lane, p.directory, p.mailbox, $1::timestamptz FROM calendar_pull p
-WHERE NOT EXISTS (SELECT FROM mailbox_subscription s WHERE s.lane = p.lane)
+WHERE NOT p.paused AND NOT EXISTS (SELECT FROM mailbox_subscription s WHERE s.lane = p.lane)
 ORDER BY p.lane, p.pull_id
 ON CONFLICT DO NOTHING
 """
 
 _MARK_WANTED = """
 UPDATE mailbox_subscription s SET wanted = NOT s.wanted, attempts = 0, due_at = $1
-WHERE s.wanted <> ($2 AND EXISTS (SELECT FROM calendar_pull p WHERE p.lane = s.lane))
+WHERE s.wanted <> ($2 AND EXISTS (SELECT FROM calendar_pull p WHERE p.lane = s.lane AND NOT p.paused))
 """
 
 # One that cannot be taken back comes by itself when its wait is over.
@@ -59,6 +59,10 @@ RETURNING true
 
 _FORGET = "DELETE FROM mailbox_subscription WHERE lane = $1 AND lease = $2 AND NOT wanted"
 
+_IS_SHARED = """
+SELECT EXISTS (SELECT FROM mailbox_subscription WHERE subscription_id = $1 AND lane <> $2 AND wanted)
+"""
+
 _POSTPONE = """
 UPDATE mailbox_subscription SET due_at = $2::timestamptz + random() * interval '1 second' * $3
 WHERE directory = $1 AND due_at < $2
@@ -83,7 +87,7 @@ WHERE subscription_id = ANY ($1)
 # In the order of their ids, lest two that are told of the same mailboxes wait for each other.
 _PULL_NOW = """
 UPDATE calendar_pull p SET due_at = least(p.due_at, now()), asked_at = now(), full_asked = p.full_asked OR $2
-FROM (SELECT pull_id FROM calendar_pull WHERE lane = ANY ($1) ORDER BY pull_id FOR UPDATE) asked
+FROM (SELECT pull_id FROM calendar_pull WHERE lane = ANY ($1) AND NOT is_default ORDER BY pull_id FOR UPDATE) asked
 WHERE p.pull_id = asked.pull_id
 """
 
@@ -180,6 +184,11 @@ async def record(connection: Connection, kept: Kept, now: datetime, *, release: 
 async def forget(pool: asyncpg.Pool, kept: Kept) -> bool:
     """Drop what is neither subscribed to nor wanted; False if it is wanted again or in another hand."""
     return await pool.execute(_FORGET, kept.lane, kept.lease) == "DELETE 1"
+
+
+async def is_shared(pool: asyncpg.Pool, kept: Kept) -> bool:
+    """Whether the same subscription tells of the mailbox under another name of its directory."""
+    return bool(await pool.fetchval(_IS_SHARED, kept.subscription_id, kept.lane))
 
 
 async def postpone(pool: asyncpg.Pool, directory: str, until: datetime, spread_s: float) -> None:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from calbus.revisions import Verdict, judge
 from calbus.store.accounts import probe_at_once
 from calbus.store.connection import Connection
+from calbus.store.pulls import ask_failing
 from schemas.items import Kind
 from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, Scope, SettingsEvent, TenantSettings
 
@@ -258,6 +259,7 @@ async def change(
         else:
             await connection.execute(_ACTIVATE, key.tenant, key.name, published_at)
         await probe_at_once(connection, key.tenant, key.name)
+        await ask_failing(connection, key.tenant, key.name)
     await connection.execute(_REQUEST_REPLAN, key.tenant, key.scope.value, key.name)
     return Verdict.ACCEPTED
 

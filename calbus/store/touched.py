@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from calbus.entry import Content, Entry, Intent, content_hash_of, frame_of
-from calbus.overrides import Override, times_digest, with_times
+from calbus.overrides import Override, times_digest, with_override
 from calbus.recurrence import StandingSeries
 from calbus.store import entries
 from calbus.store.connection import Connection
@@ -129,9 +129,12 @@ def _is_kept_up(entry: Entry | None) -> bool:
 
 
 async def _accept(connection: Connection, locked: dict[UUID, Entry], by_entry: dict[UUID, list[Touch]]) -> set[Touch]:
-    """Keep the user's times; gives the touches of which nothing is left to be written at the next revision."""
+    """Keep the user's times, and removals of occurrences.
+
+    Gives the touches of which nothing is left to be written at the next revision.
+    """
     offered = {
-        entry_id: [touch for touch in of if touch.policy is Touched.ACCEPT and touch.moved_to is not None]
+        entry_id: [touch for touch in of if touch.policy is Touched.ACCEPT and _may_be_kept(touch)]
         for entry_id, of in by_entry.items()
     }
     wanted = [entry_id for entry_id, of in offered.items() if of and _is_settled(locked.get(entry_id))]
@@ -147,8 +150,7 @@ async def _accept(connection: Connection, locked: dict[UUID, Entry], by_entry: d
         # With times of the user's in it already, the content no longer shows upstream's own.
         upstream = of_entry[0].upstream if of_entry else times_digest(before)
         for touch in offered[entry_id]:
-            assert touch.moved_to is not None
-            kept = with_times(after, touch.day, touch.moved_to) if touch.day or not touch.occurrence else None
+            kept = with_override(after, touch.day, touch.moved_to) if touch.day or not touch.occurrence else None
             if kept is not None:
                 after = kept
                 overrides.append(Override(entry_id, touch.day, touch.moved_to, upstream))
@@ -159,6 +161,11 @@ async def _accept(connection: Connection, locked: dict[UUID, Entry], by_entry: d
     await _put_overrides(connection, overrides)
     await _adopt(connection, adopted)
     return done
+
+
+def _may_be_kept(touch: Touch) -> bool:
+    """New times, and the removal of an occurrence; an entry that was removed as a whole is not planned away."""
+    return touch.moved_to is not None or (touch.removed and touch.occurrence and touch.day is not None)
 
 
 def _is_settled(entry: Entry | None) -> bool:
@@ -190,8 +197,8 @@ async def _put_overrides(connection: Connection, overrides: Iterable[Override]) 
             _PUT_OVERRIDES,
             [entry_id for entry_id, _ in last],
             [day for _, day in last],
-            [one.times.start.isoformat() for one in last.values()],
-            [one.times.end.isoformat() for one in last.values()],
+            [one.times.start.isoformat() if one.times else None for one in last.values()],
+            [one.times.end.isoformat() if one.times else None for one in last.values()],
             [one.upstream for one in last.values()],
         )
 
@@ -213,7 +220,7 @@ async def overrides_of(connection: Connection, entry_ids: list[UUID]) -> dict[UU
     found: dict[UUID, tuple[Override, ...]] = {}
     for row in await connection.fetch(_OVERRIDES, entry_ids):
         day = date.fromisoformat(row["day"]) if row["day"] else None
-        times = Times(_moment(row["starts"]), _moment(row["ends"]))
+        times = Times(_moment(row["starts"]), _moment(row["ends"])) if row["starts"] else None
         override = Override(row["entry_id"], day, times, row["upstream"])
         found[override.entry_id] = (*found.get(override.entry_id, ()), override)
     return found

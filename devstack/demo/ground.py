@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,14 +19,21 @@ from calbus.bus.kafka import topic_name
 from calbus.bus.topics import create_topics
 from calbus.settings import PREFIX, KafkaSettings, SecurityProtocol, load
 from calbus.store.migrate import migrate
+from devstack.demo.deliver import put_directory
 from devstack.demo.recording import Directory, directories
 from devstack.engine import GivenEngine
+from devstack.ports import LOOPBACK, free_port
 from devstack.stack import Stack
 from schemas.events import Topic
-from simulator.client import App, SimulatorAdmin
+from simulator.client import SimulatorAdmin
 
 CLIENT_ID = "2b6f0d8e-6a55-4b0f-9d4c-0c1d7a3e5f10"
 PARTITIONS = 4
+# Between these the recorded entries stand that people drag; entries farther off are written all the same.
+FIRST_DAY, LAST_DAY = date(2026, 11, 30), date(2026, 12, 31)
+BACK_DAYS_MIN, AHEAD_DAYS_MIN = 30, 180
+# How often is looked for what a setting or an entry asks for. By default it is seldom, as nobody watches.
+LOOK_S = "0.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +45,28 @@ class Ground:
     variables: dict[str, str]
     office: SimulatorAdmin
     directories: list[Directory]
+    webhook_port: int
 
     @property
     def environment(self) -> dict[str, str]:
         """The whole environment of a service. What this shell sets as `CALBUS_…` is meant for another deployment."""
         others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        return {**others, **self.variables, "CALBUS_LOG_FORMAT": "console"}
+        return {**others, **self.variables, **self._way_down, "CALBUS_LOG_FORMAT": "console"}
+
+    @property
+    def _way_down(self) -> dict[str, str]:
+        """The simulator reaches the puller here; and the recorded days are looked at, whatever day it is today."""
+        today = datetime.now(UTC).date()
+        return {
+            "CALBUS_PULLER_WEBHOOK_PORT": str(self.webhook_port),
+            "CALBUS_PULLER_PUBLIC_URL": f"http://{LOOPBACK}:{self.webhook_port}",
+            "CALBUS_PULLER_BACK_DAYS": str(max((today - FIRST_DAY).days, BACK_DAYS_MIN)),
+            "CALBUS_PULLER_AHEAD_DAYS": str(max((LAST_DAY - today).days, AHEAD_DAYS_MIN)),
+            "CALBUS_PULLER_SETTINGS_INTERVAL_S": LOOK_S,
+            "CALBUS_PULLER_LOOK_INTERVAL_S": LOOK_S,
+            "CALBUS_PULLER_SUBSCRIPTION_FOLLOW_S": LOOK_S,
+            "CALBUS_PULLER_SUBSCRIPTION_INTERVAL_S": LOOK_S,
+        }
 
     def topic(self, topic: Topic) -> str:
         """A topic's full name."""
@@ -69,7 +93,7 @@ async def prepared(stack: Stack) -> AsyncIterator[Ground]:
         SimulatorAdmin.connect(stack.simulator.http_url) as office,
     ):
         known = directories()
-        await asyncio.gather(*(_put(office, directory, secret) for directory in known))
+        await asyncio.gather(*(put_directory(office, directory, CLIENT_ID, secret) for directory in known))
         variables = {
             **stack.environment(),
             "CALBUS_POSTGRES_DSN": dsn,
@@ -78,17 +102,7 @@ async def prepared(stack: Stack) -> AsyncIterator[Ground]:
             "CALBUS_CLIENT_ID": CLIENT_ID,
             "CALBUS_CLIENT_SECRET": secret,
         }
-        yield Ground(kafka, dsn, variables, office, known)
-
-
-async def _put(office: SimulatorAdmin, directory: Directory, secret: str) -> None:
-    app = App(CLIENT_ID, secret=secret, roles=("Calendars.ReadWrite", "MailboxSettings.ReadWrite"))
-    await office.put_tenant(directory.id, apps=[app], domain=directory.domain)
-    for address, name in directory.users.items():
-        await office.put_user(directory.id, address, display_name=name, time_zone=directory.time_zone)
-    for address, editors in directory.edit_access.items():
-        for editor in editors:
-            await office.share_calendar(directory.id, address, "write", editor, name=directory.users[editor])
+        yield Ground(kafka, dsn, variables, office, known, free_port())
 
 
 @asynccontextmanager

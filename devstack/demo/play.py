@@ -10,10 +10,10 @@ import asyncpg
 
 from calbus.bus.publish import Message, publish
 from devstack.demo.ground import Ground
-from devstack.demo.recording import Part
+from devstack.demo.recording import Drag, Part
 from devstack.demo.screen import Screen, Stage
 from devstack.demo.services import Service
-from devstack.demo.verdict import Expected
+from devstack.demo.verdict import Expected, day
 from devstack.demo.waiting import WaitedInVainError, until
 from devstack.demo.witness import Bus, graph_figures
 
@@ -21,6 +21,18 @@ MISSING_NAMED_MAX = 5
 
 _SETTINGS_KNOWN = "SELECT (SELECT count(*) FROM setting) >= $1 AND NOT EXISTS (SELECT FROM replan)"
 _NOTHING_OWED = "SELECT NOT EXISTS (SELECT FROM entry WHERE owed) AND NOT EXISTS (SELECT FROM outbox)"
+# Every calendar with entries has been looked at and needs no look now, and Microsoft tells when that changes.
+_NOTHING_TO_LOOK_FOR = """
+SELECT NOT EXISTS (
+    SELECT FROM (SELECT DISTINCT applied_directory, lower(applied_mailbox) FROM entry WHERE event_id IS NOT NULL)
+        AS standing (directory, mailbox)
+    WHERE NOT EXISTS (
+        SELECT FROM calendar_pull p JOIN mailbox_subscription s USING (lane)
+        WHERE p.directory = standing.directory AND lower(p.mailbox) = standing.mailbox
+          AND p.pulled_at IS NOT NULL AND p.due_at > now() AND s.subscription_id IS NOT NULL
+    )
+)
+"""
 
 
 @asynccontextmanager
@@ -70,12 +82,44 @@ class Play:
 
             await self._until(ended, lambda: f"outcomes; still missing: {_some(self.bus.missing(due))}")
 
+    async def drags(self, drags: list[Drag]) -> None:
+        """People drag entries in Outlook; returns when something was told of each."""
+        told_before = len(self.bus.changes)
+
+        async def looked_at() -> bool:
+            return bool(await self.database.fetchval(_NOTHING_TO_LOOK_FOR))
+
+        async def told() -> bool:
+            await self.bus.read()
+            return len(self.bus.changes) >= told_before + len(drags)
+
+        with self.screen.stage("Outlook", "waiting until calbus knows the calendars") as stage:
+            await self._until(
+                looked_at, lambda: "the puller to have looked at every calendar, and to be told of changes"
+            )
+            for drag in drags:
+                await self._drag(drag)
+            dragged = " · ".join(
+                f"somebody drags “{drag.subject}” to {day(drag.start)} {drag.start:%H:%M}" for drag in drags
+            )
+            stage.now(dragged)
+            await self._until(told, lambda: f"{len(drags)} changes to be told")
+            stage.now(f"{dragged} · upstream is told")
+
+    async def _drag(self, drag: Drag) -> None:
+        office = self.ground.office
+        [directory] = [one for one in self.ground.directories if drag.mailbox in one.users]
+        [event] = [one for one in await office.events(directory.id, drag.mailbox) if one.subject == drag.subject]
+        await office.user_moves(directory.id, drag.mailbox, event.id, drag.start, drag.end, event.start_time_zone)
+
     async def quiet(self) -> None:
-        """Returns when every message was taken in, nothing is owed, and all that calbus published has been read."""
+        """Returns when all messages were taken in, nothing is owed or to be looked for, and all that came is read."""
 
         async def still() -> bool:
             taken_in = await self._taken_in()
-            return taken_in.total() >= self.published and bool(await self.database.fetchval(_NOTHING_OWED))
+            if taken_in.total() < self.published:
+                return False
+            return all([bool(await self.database.fetchval(query)) for query in (_NOTHING_TO_LOOK_FOR, _NOTHING_OWED)])
 
         async def told() -> bool:
             await self.bus.read_to_end()

@@ -1,8 +1,9 @@
-"""The recorded day: which files there are, and in which parts they are published.
+"""The recorded day: which files there are, in which parts they are published, and what people then do in Outlook.
 Reads files only; what should come of them is in `verdict.py`."""
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,21 @@ class Part:
     name: str
     messages: list[Message]
     revisions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Drag:
+    """Somebody drags an entry to another time in Outlook: wall-clock times in the entry's own zone."""
+
+    mailbox: str
+    subject: str
+    start: datetime
+    end: datetime
+
+
+def drags() -> list[Drag]:
+    """What people do in Outlook at the end of the day."""
+    return TypeAdapter(list[Drag]).validate_json((HERE / "drags.json").read_bytes())
 
 
 def directories() -> list[Directory]:

@@ -29,7 +29,7 @@ from simulator.client import AdminRefused
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
-SERVICES = ("ingest", "writer")
+SERVICES = ("ingest", "writer", "puller")
 LIFE_INTERVAL_S = 0.5
 
 FAILURES = (
@@ -82,13 +82,14 @@ async def _demo(screen: Screen, expected: Expected, *, keep: bool) -> int:
         with screen.stage("Services", "preparing the database, the topics and the directories") as stage:
             ground = await exits.enter_async_context(prepared(stack))
             bus = await exits.enter_async_context(listening(ground))
-            stage.now(f"starting {' and '.join(SERVICES)}")
+            stage.now(f"starting {', '.join(SERVICES)}")
             services = await exits.enter_async_context(running(SERVICES, ground.environment))
-            stage.now(f"{' and '.join(SERVICES)} are ready")
+            stage.now(f"{', '.join(SERVICES)} are ready")
         async with playing(screen, expected, ground, bus, services) as play:
             await play.settings(recording.settings())
             for part in recording.day():
                 await play.part(part)
+            await play.drags(recording.drags())
             await play.quiet()
         as_expected = await _judge(screen, expected, ground, bus, started)
         if keep:
@@ -101,6 +102,7 @@ async def _judge(screen: Screen, expected: Expected, ground: Ground, bus: Bus, s
     found = differences(expected, actual)
     screen.calendars(ground.directories, actual)
     screen.outcomes(actual.outcomes)
+    screen.changes(actual.changes)
     screen.letters(bus.letters.values())
     screen.graph(actual.graph)
     screen.verdict(found, time.monotonic() - started)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from devstack.demo.recording import Directory
-from devstack.demo.verdict import Actual, Appointment, GraphFigures, day, span
+from devstack.demo.verdict import Actual, Appointment, Change, GraphFigures, day, span
 from devstack.demo.witness import Letter
 
 CATEGORY_STYLES = {"Open": "blue", "Active": "yellow", "Completed": "green", "Cancelled": "red"}
@@ -92,6 +92,17 @@ class Screen:
             for index, (ending, reason, count) in enumerate(of_ending):
                 table.add_row("" if index else ending, reason, count)
         self._console.print(table)
+
+    def changes(self, changes: Iterable[Change]) -> None:
+        """What people did in Outlook, as upstream was told of it."""
+        self.title("Told of what people did in Outlook")
+        for change in changes:
+            when = (
+                f"  {day(change.start)} {change.start:%H:%M}–{change.end:%H:%M %Z}"
+                if change.start and change.end
+                else ""
+            )
+            self._console.print(Text.assemble((change.type, "yellow"), f"  {change.of}", when), soft_wrap=True)
 
     def letters(self, letters: Iterable[Letter]) -> None:
         """Why and where; never what was in it."""

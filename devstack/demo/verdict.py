@@ -26,6 +26,19 @@ class Appointment:
     show_as: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Change:
+    """What calbus told of a calendar. `of`: tenant/kind/id/user of an entry, tenant/user of an appointment.
+
+    Times are instants, as they then are.
+    """
+
+    type: str
+    of: str
+    start: datetime | None = None
+    end: datetime | None = None
+
+
 Calendars = dict[str, list[Appointment]]
 """What stands in each mailbox."""
 
@@ -41,6 +54,7 @@ class Expected:
     calendars: Calendars
     outcomes: dict[str, list[str]]
     dead_letters: list[str]
+    changes: list[Change]
 
 
 @dataclass(slots=True)
@@ -57,11 +71,12 @@ class GraphFigures:
 
 @dataclass(slots=True)
 class Actual:
-    """What came of it. `outcomes` has an ending for each CloudEvents id: one published twice counts once."""
+    """What came of it. Outcomes and changes have one for each CloudEvents id: one published twice counts once."""
 
     calendars: Calendars
     outcomes: dict[str, list[str]]
     dead_letters: list[str]
+    changes: list[Change]
     graph: GraphFigures
 
 
@@ -76,6 +91,7 @@ def differences(expected: Expected, actual: Actual) -> list[str]:
         *_in_calendars(expected.calendars, actual.calendars),
         *_in_outcomes(expected.outcomes, actual.outcomes),
         *_in_dead_letters(expected.dead_letters, actual.dead_letters),
+        *_in_changes(expected.changes, actual.changes),
         *_in_graph(actual.graph),
     ]
 
@@ -122,6 +138,14 @@ def _in_outcomes(expected: dict[str, list[str]], actual: dict[str, list[str]]) -
 def _in_dead_letters(expected: list[str], actual: list[str]) -> Iterator[str]:
     if Counter(expected) != Counter(actual):
         yield f"dead letters: {', '.join(actual) or 'none'}; expected {', '.join(expected) or 'none'}"
+
+
+def _in_changes(expected: list[Change], actual: list[Change]) -> Iterator[str]:
+    wanted, found = Counter(expected), Counter(actual)
+    for change in sorted((wanted - found).elements(), key=str):
+        yield f"{change.of}: {change.type} was not told, or not with these times: {change.start} to {change.end}"
+    for change in sorted((found - wanted).elements(), key=str):
+        yield f"{change.of}: {change.type} was told ({change.start} to {change.end}), and was not expected"
 
 
 def _in_graph(graph: GraphFigures) -> Iterator[str]:

@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from devstack.demo.ground import Ground
-from devstack.demo.verdict import Actual, Appointment, Calendars, GraphFigures
+from devstack.demo.verdict import Actual, Appointment, Calendars, Change, GraphFigures
 from schemas.events import Topic
 from simulator.client import StoredEvent
 
@@ -35,9 +36,13 @@ class Bus:
 
     consumer: AIOKafkaConsumer
     outcomes_topic: str
+    changes_topic: str
     endings: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     """By tenant/kind/id/revision/assignee: the ending of each CloudEvents id."""
     letters: dict[str, Letter] = field(default_factory=dict)
+    """By CloudEvents id."""
+
+    changes: dict[str, Change] = field(default_factory=dict)
     """By CloudEvents id."""
 
     async def read(self) -> None:
@@ -64,6 +69,8 @@ class Bus:
             outcome: dict[str, Any] = json.loads(record.value)
             key = "/".join(str(outcome[name]) for name in ("tenant", "kind", "id", "revision", "assignee"))
             self.endings[key][event_id] = f"{outcome['ending']} {outcome['reason']}"
+        elif record.topic == self.changes_topic:
+            self.changes[event_id] = _change(headers["ce_type"].decode(), json.loads(record.value))
         else:
             letter: dict[str, Any] = json.loads(headers["calbus_letter"])
             place = f"{letter['topic']}, partition {letter['partition']}, offset {letter['offset']}"
@@ -72,10 +79,11 @@ class Bus:
 
 @asynccontextmanager
 async def listening(ground: Ground) -> AsyncIterator[Bus]:
-    """Listen to outcomes and dead letters, from the first on."""
-    outcomes, letters = ground.topic(Topic.OUTCOMES), ground.topic(Topic.DEAD_LETTERS)
+    """Listen to outcomes, changes and dead letters, from the first on."""
+    outcomes, changes, letters = (ground.topic(one) for one in (Topic.OUTCOMES, Topic.CHANGES, Topic.DEAD_LETTERS))
     consumer = AIOKafkaConsumer(
         outcomes,
+        changes,
         letters,
         bootstrap_servers=ground.kafka.kafka_bootstrap,
         group_id=None,
@@ -84,7 +92,7 @@ async def listening(ground: Ground) -> AsyncIterator[Bus]:
     )
     await consumer.start()
     try:
-        yield Bus(consumer, outcomes)
+        yield Bus(consumer, outcomes, changes)
     finally:
         await consumer.stop()
 
@@ -95,6 +103,7 @@ async def gather_actual(ground: Ground, bus: Bus) -> Actual:
         calendars=await _calendars(ground),
         outcomes={key: list(endings.values()) for key, endings in bus.endings.items()},
         dead_letters=[letter.reason for letter in bus.letters.values()],
+        changes=list(bus.changes.values()),
         graph=await graph_figures(ground),
     )
 
@@ -106,7 +115,9 @@ async def graph_figures(ground: Ground) -> GraphFigures:
         stats = await ground.office.stats(directory.id)
         total.requests += stats.requests
         total.batches += stats.batches
-        total.mutations += stats.mutations
+        # What calbus asks to be told of changes no calendar.
+        subscribing = sum(number for name, number in stats.operations.items() if name.endswith("_subscription"))
+        total.mutations += stats.mutations - subscribing
         total.refusals += stats.refusals
         total.invitations += stats.invitations
         total.violations.update(stats.violations)
@@ -119,6 +130,12 @@ async def _calendars(ground: Ground) -> Calendars:
         for directory in ground.directories
         for user in await ground.office.users(directory.id)
     }
+
+
+def _change(type_: str, data: dict[str, Any]) -> Change:
+    names = ("tenant", "kind", "id", "user") if "entry_id" in data else ("tenant", "user")
+    times = [datetime.fromisoformat(data[name]) if data.get(name) else None for name in ("start", "end")]
+    return Change(type_, "/".join(str(data[name]) for name in names), *times)
 
 
 def _appointment(event: StoredEvent) -> Appointment:

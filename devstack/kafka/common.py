@@ -8,6 +8,7 @@ from typing import Protocol
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from calbus.lifecycle import at_most
 from devstack.engine import Engine
 
 CONNECT_TIMEOUT_S = 5.0
@@ -30,7 +31,7 @@ async def listens(bootstrap: str) -> bool:
     """Whether the first of the addresses takes a connection. aiokafka logs an error for each one refused."""
     host, _, port = bootstrap.split(",", maxsplit=1)[0].rpartition(":")
     try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), CONNECT_TIMEOUT_S)
+        _, writer = await at_most(CONNECT_TIMEOUT_S, asyncio.open_connection(host, int(port)))
     except (OSError, TimeoutError):
         return False
     writer.close()

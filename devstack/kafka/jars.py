@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from calbus.lifecycle import at_most
 from devstack.engine import Report, log_tail
 from devstack.errors import EngineFailedError
 from devstack.guarded import Command, Guarded, Process
@@ -107,7 +108,7 @@ async def _watch(maven: Process, log: Path, report: Report) -> int:
     reported = 0
     while True:
         try:
-            return await asyncio.wait_for(asyncio.shield(maven.exited), PROGRESS_INTERVAL_S)
+            return await at_most(PROGRESS_INTERVAL_S, asyncio.shield(maven.exited))
         except TimeoutError:
             fetched = files_fetched(log)
         if fetched != reported:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from calbus.entry import Entry, ItemKey
+from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import removals
 from calbus.store.connection import Connection
@@ -202,7 +203,7 @@ async def _judge(
 
 async def _woken(event: asyncio.Event, at_most_s: float) -> None:
     try:
-        await asyncio.wait_for(event.wait(), at_most_s)
+        await at_most(at_most_s, event.wait())
     except TimeoutError:
         return
 

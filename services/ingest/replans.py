@@ -16,6 +16,7 @@ from calbus.bus.kafka import topic_name
 from calbus.bus.outbox import Relay
 from calbus.bus.wakeups import send_wakeups
 from calbus.entry import ItemKey
+from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches
@@ -89,7 +90,7 @@ class Replanner:
             while await self.step():
                 pass
             try:
-                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+                await at_most(IDLE_S, self._wake.wait())
             except TimeoutError:
                 continue
 

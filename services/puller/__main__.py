@@ -49,7 +49,9 @@ async def serve(settings: PullerSettings) -> None:
             postgres=database,
             beat=pulse.beat,
         )
-        follower = Follower(pool, leases, interval_s=settings.puller_settings_interval_s, postgres=database)
+        follower = Follower(
+            pool, leases, interval_s=settings.puller_settings_interval_s, postgres=database, told=relay.wake
+        )
         requests = Requests(settings, pool, follower, leases, postgres=database, kafka=broker)
         notices = NoticeTaker(pool, inbox, postgres=database, marked=leases.wake)
         subscriber = Subscriber(pool, graph, settings, postgres=database)
@@ -89,6 +91,7 @@ def _pace(settings: PullerSettings) -> Pace:
         reprobe_first_s=settings.puller_reprobe_first_s,
         reprobe_max_s=settings.puller_reprobe_max_s,
         later_s=settings.puller_later_s,
+        confirm_s=settings.puller_confirm_s,
     )
 
 

@@ -115,10 +115,12 @@ def event_id_of(change: Change, gone_key: str = "") -> str:
     """The CloudEvents id: the same for the same state of the same event in one calendar, whoever tells it and when.
 
     An event that is gone has no change key of its own: `gone_key` tells one removal from the next, if the event came
-    back between the two.
+    back between the two. Told in full it is another state than told by its times only.
     """
     key = change.change_key or gone_key
-    parts = (change.tenant, change.user, change.calendar, change.event_id, key, type(change).__name__)
+    parts = [change.tenant, change.user, change.calendar, change.event_id, key, type(change).__name__]
+    if isinstance(change, AppointmentUpserted):
+        parts.append(change.detail)
     return str(uuid5(_NAMESPACE, "\0".join(parts)))
 
 
@@ -249,6 +251,15 @@ def _judge_let_go(view: View, item: Seen | Removed | Gone, before: Seen, now: da
     # It stands all the same: the user brought it back, and nothing keeps it up any more.
     verdict = _judge_foreign(view, item, None, now)
     return verdict if verdict.after is not None else Verdict(forget=True)
+
+
+def lost(view: View, event_id: str, before: Seen | None, entry: Entry, change_key: str, now: datetime) -> Verdict:
+    """Judge an event of ours that a writer found removed, and wrote anew. `change_key`: of our last write of it."""
+    told = before is not None and before.gone
+    if told or (entry.item.tenant, entry.assignee) != (view.tenant, view.user):
+        return Verdict(forget=True)
+    change = EntryRemoved(change_key="", seen_at=now, **_about(view, event_id, entry, _Which()))
+    return Verdict((change,), forget=True, gone_key=before.change_key if before is not None else change_key)
 
 
 def _judge_ours(view: View, item: Seen | Removed | Gone, before: Seen | None, ours: Ours, now: datetime) -> Verdict:

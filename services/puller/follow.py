@@ -1,7 +1,9 @@
 """Which calendars are pulled follows the accounts' settings, and what is asked for on the bus is due at once."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 
 import asyncpg
@@ -10,6 +12,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from calbus.bus.cloudevents import UnreadableError, decode
 from calbus.bus.kafka import consumer
+from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import pulls
 from calbus.telemetry import RECORDS, log
@@ -17,6 +20,7 @@ from schemas.events import Topic
 from schemas.results import SyncRequested
 from services.puller.leases import Leases
 from services.puller.settings import PullerSettings
+from services.puller.status import after_settings
 
 GROUP = "puller"
 POLL_MS = 500
@@ -26,8 +30,18 @@ POLL_MAX_RECORDS = 500
 class Follower:
     """Keeps the calendars that are pulled in step with the settings, which ingest stores."""
 
-    def __init__(self, pool: asyncpg.Pool, leases: Leases, *, interval_s: float, postgres: Dependency) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        leases: Leases,
+        *,
+        interval_s: float,
+        postgres: Dependency,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`told` is called when something was stored to be published."""
         self._pool = pool
+        self._told = told
         self._leases = leases
         self._interval_s = interval_s
         self._postgres = postgres
@@ -43,19 +57,26 @@ class Follower:
             self._wake.clear()
             await self.follow()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._interval_s)
+                await at_most(self._interval_s, self._wake.wait())
 
     async def follow(self) -> None:
         """Look once."""
         steps = await self._postgres.insist(lambda: pulls.keep_in_step(self._pool))
+        if await self._postgres.insist(self._end_statuses):
+            self._told()
         if steps.any:
             log.info(
                 "calendars that are pulled follow the settings",
                 added=steps.added,
                 removed=steps.removed,
                 changed=steps.changed,
+                paused=steps.paused,
             )
             self._leases.wake()
+
+    async def _end_statuses(self) -> bool:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await after_settings(connection, datetime.now(UTC))
 
 
 class Requests:

@@ -19,7 +19,7 @@ from calbus.graph.client import GraphClient
 from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import pulls
-from calbus.store.pulls import Claimed, LeaseLostError
+from calbus.store.pulls import Claimed, LeaseLostError, Pull
 from calbus.telemetry import PULL_CALENDARS, PULL_FIRST_ITEMS, PULL_LAG_SECONDS, PULL_LEASED, log
 from services.puller.mailbox import LeasedMailbox, RestError
 from services.puller.rounds import Rounds
@@ -63,6 +63,7 @@ class Leases:
         self._beat = beat
         self._owner = uuid4().hex
         self._held: dict[str, asyncio.Task[None]] = {}
+        self._giving_back: set[str] = set()
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -81,20 +82,21 @@ class Leases:
                 task.add_done_callback(lambda _, lane=one.lane: self._over(lane))  # type: ignore[misc]
             if not claimed:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._look_interval_s)
+                    await at_most(self._look_interval_s, self._wake.wait())
 
     async def keep(self) -> None:
         """Lengthen the leases until cancelled; work whose lease was lost is ended."""
         while True:
             await asyncio.sleep(self._lease_s / HEARTBEATS_PER_LEASE)
-            lanes = list(self._held)
-            if not lanes:
+            held = dict(self._held)
+            if not held:
                 continue
-            kept = await self._insist(partial(pulls.keep, self._pool, self._owner, lanes, lease_s=self._lease_s))
-            for lane in set(lanes) - kept:
-                if (task := self._held.get(lane)) is not None:
+            kept = await self._insist(partial(pulls.keep, self._pool, self._owner, list(held), lease_s=self._lease_s))
+            for lane in held.keys() - kept:
+                # One that was given back meanwhile, and perhaps taken up again, was not lost.
+                if self._held.get(lane) is held[lane] and lane not in self._giving_back:
                     log.warning("a mailbox's lease was lost", lane=lane)
-                    task.cancel()
+                    held[lane].cancel()
 
     async def count(self) -> None:
         """Show how the calendars stand, whoever pulls them, until cancelled."""
@@ -127,6 +129,7 @@ class Leases:
 
     def _over(self, lane: str) -> None:
         self._held.pop(lane, None)
+        self._giving_back.discard(lane)
         self._wake.set()
 
     async def _work(self, claimed: Claimed) -> None:
@@ -134,7 +137,7 @@ class Leases:
         rests_s = 0.0
         try:
             for pull in await self._insist(lambda: pulls.due_of(self._pool, claimed.lane, CALENDARS_MAX_PER_TURN)):
-                await self._rounds.turn(mailbox, pull)
+                await self._turn(mailbox, pull)
         except RestError as rest:
             rests_s = rest.wait_s
         except LeaseLostError:
@@ -147,7 +150,17 @@ class Leases:
         except Exception:  # noqa: BLE001
             log.exception("pulling a mailbox broke off", lane=claimed.lane)
             rests_s = BROKEN_S
+        self._giving_back.add(claimed.lane)
         await self._insist(lambda: self._release(claimed.lane, mailbox.spent_until, rests_s))
+
+    async def _turn(self, mailbox: LeasedMailbox, pull: Pull) -> None:
+        try:
+            await self._rounds.turn(mailbox, pull)
+        except (RestError, LeaseLostError):
+            raise
+        except Exception:  # noqa: BLE001 - one calendar must not hold up the others of its mailbox
+            log.exception("pulling a calendar broke off", lane=mailbox.lane, pull_id=pull.pull_id)
+            await self._rounds.broke(pull, BROKEN_S)
 
     async def _release(self, lane: str, spent_until: datetime | None, rests_s: float) -> None:
         await pulls.release(self._pool, self._owner, lane, spent_until=spent_until, rests_s=rests_s)

@@ -21,6 +21,8 @@ class Pace:
     reprobe_first_s: float
     reprobe_max_s: float
     later_s: float
+    confirm_s: float = 30.0
+    """What somebody else must mend is looked at once more, after so long, before it is believed."""
 
     def next_interval_s(self, last_s: float, *, changed: bool) -> float:
         """Short after a change, then doubling up to the idle interval."""
@@ -35,21 +37,40 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """For how long; `mailbox`: nothing else of the mailbox is asked for either."""
+    """For how long a calendar is left alone; `soonest_s`: no shorter, even if somebody asks for it meanwhile.
+
+    `rests_s`: so long nothing else of the mailbox is asked for either; None if its other calendars may go on.
+    """
 
     wait_s: float
-    mailbox: bool
+    soonest_s: float
+    rests_s: float | None
 
 
 def wait_after(fault: Fault, failures: int, pace: Pace) -> Wait:
-    """How long to leave a calendar, or its mailbox, alone after a fault. Never shorter than Microsoft asked for."""
+    """How long to leave a calendar, or its mailbox, alone after a fault. Never shorter than Microsoft asked for.
+
+    `failures`: how often in a row it met the like of it before.
+    """
     asked_s = fault.retry_after_s or 0.0
     if fault.reason is Reason.THROTTLED:
-        return Wait(max(asked_s, 1.0), mailbox=True)
-    passing = explain(fault.reason).next_actor in (NextActor.CALBUS, NextActor.NOBODY)
-    first_s, max_s = (pace.retry_first_s, pace.retry_max_s) if passing else (pace.reprobe_first_s, pace.reprobe_max_s)
-    wait_s = min(first_s * 2.0 ** min(failures, 30), max_s)
-    return Wait(max(wait_s, asked_s), mailbox=fault.scope is not Scope.ENTRY)
+        wait_s = max(asked_s, 1.0)
+        return Wait(wait_s, wait_s, wait_s)
+    if is_passing(fault.reason):
+        first_s, max_s, doublings = pace.retry_first_s, pace.retry_max_s, failures
+    elif failures == 0 and fault.scope is not Scope.DIRECTORY:
+        first_s, max_s, doublings = pace.confirm_s, pace.reprobe_max_s, 0
+    else:
+        first_s, max_s, doublings = pace.reprobe_first_s, pace.reprobe_max_s, max(failures - 1, 0)
+    wait_s = max(min(first_s * 2.0 ** min(doublings, 30), max_s), asked_s)
+    # Somebody who has mended it may ask at once: the mailbox itself rests only for as long as Microsoft wants.
+    soonest_s = max(min(wait_s, pace.retry_first_s), asked_s)
+    return Wait(wait_s, soonest_s, asked_s if fault.scope is not Scope.ENTRY or asked_s else None)
+
+
+def is_passing(reason: Reason) -> bool:
+    """Whether it goes away without anybody but calbus."""
+    return explain(reason).next_actor in (NextActor.CALBUS, NextActor.NOBODY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import asyncpg
 from calbus.graph.calendars import Calendar, calendars_of, list_calendars, named, next_page
 from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope
-from calbus.graph.pulls import DeltaPage, read_event
+from calbus.graph.pulls import DEFAULT_CALENDAR, DeltaPage, read_event
 from calbus.outage import Dependency
 from calbus.store import pulls
 from calbus.store.connection import Connection
@@ -41,12 +41,15 @@ from services.puller.mailbox import LeasedMailbox, RestError
 from services.puller.pace import Pace, Span, wait_after
 from services.puller.seen import MASTER, Seen
 from services.puller.sightings import Judged, Shown, Sighting, judge, seen_before, view_of
+from services.puller.status import after_fault, after_round, is_alike
 
 READ_BATCH_MAX_EVENTS = 100
 UNNAMED_BATCH_MAX_EVENTS = 500
 CALENDAR_PAGES_MAX = 10
 # So many events are read by their ids in one turn; the rest in the next.
 READS_MAX_PER_TURN = 500
+# So many of them may fail on their own account before it looks like more than that.
+READS_FAILED_MAX_PER_TURN = 5
 
 T = TypeVar("T")
 
@@ -70,6 +73,10 @@ class _StopError(Exception):
         super().__init__(fault.reason)
         self.fault = fault
         self.anew = anew
+
+
+class _SameCalendarError(Exception):
+    """The calendar's name is the default calendar's, which is pulled as that."""
 
 
 class _PauseError(Exception):
@@ -108,19 +115,34 @@ class Rounds:
         except _PauseError:
             PULL_ROUNDS.labels("paused").inc()
             await self.insist(lambda: pulls.put_off(self._pool, turn.pull, 0.0))
+        except _SameCalendarError:
+            PULL_ROUNDS.labels("same_calendar").inc()
+            await self.insist(lambda: pulls.put_off(self._pool, turn.pull, self._pace.idle_s))
         except RestError as rest:
-            PULL_ROUNDS.labels("budget").inc()
             wait_s = rest.wait_s
-            await self.insist(lambda: pulls.put_off(self._pool, turn.pull, wait_s, failures=pull.failures))
+            PULL_ROUNDS.labels("budget").inc()
+            await self.insist(
+                lambda: pulls.put_off(self._pool, turn.pull, wait_s, failures=pull.failures, error=pull.last_error)
+            )
             raise
         except _StopError as stop:
-            await self._stopped(turn.pull, stop)
+            await self._stopped(turn, stop)
 
-    async def _stopped(self, pull: Pull, stop: _StopError) -> None:
-        fault = stop.fault
-        wait = wait_after(fault, pull.failures, self._pace)
+    async def broke(self, pull: Pull, wait_s: float) -> None:
+        """A fault of ours ended the turn of this calendar: the others must not wait for it."""
+        PULL_ROUNDS.labels("broken").inc()
+        await self.insist(
+            lambda: pulls.put_off(
+                self._pool, pull, wait_s, soonest_s=wait_s, failures=pull.failures + 1, error="broken"
+            )
+        )
+
+    async def _stopped(self, turn: "_Turn", stop: _StopError) -> None:
+        fault, pull = stop.fault, turn.pull
+        before = pull.failures if is_alike(pull.last_error, fault.reason) else 0
+        wait = wait_after(fault, before, self._pace)
         # A mailbox that asks us to slow down says nothing about the calendar: that is no failure.
-        failures = pull.failures + (fault.reason is not Reason.THROTTLED)
+        failures = pull.failures if fault.reason is Reason.THROTTLED else before + 1
         PULL_ROUNDS.labels(fault.reason.value).inc()
         log.info(
             "pull stopped",
@@ -131,13 +153,23 @@ class Rounds:
             request_id=fault.request_id,
             again_in_s=wait.wait_s,
         )
-        await self.insist(
-            lambda: pulls.put_off(
-                self._pool, pull, wait.wait_s, failures=failures, error=fault.reason.value, anew=stop.anew
+
+        async def store(connection: Connection) -> bool:
+            await pulls.put_off(
+                connection,
+                pull,
+                wait.wait_s,
+                soonest_s=wait.soonest_s,
+                failures=failures,
+                error=fault.reason.value,
+                anew=stop.anew,
             )
-        )
-        if wait.mailbox:
-            raise RestError(wait.wait_s)
+            return await after_fault(connection, pull, fault, datetime.now(UTC))
+
+        if await turn.store(store):
+            self._told()
+        if wait.rests_s is not None:
+            raise RestError(wait.rests_s)
 
     async def insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Wait for PostgreSQL if it is away."""
@@ -158,6 +190,10 @@ class Rounds:
     @property
     def span(self) -> Span:
         return self._span
+
+    def tell(self) -> None:
+        """Something was stored to be published."""
+        self._told()
 
     def count(self, judged: Judged) -> None:
         """Count what was told, once its transaction has committed."""
@@ -180,24 +216,31 @@ class _Turn:
         self._window = rounds.span.window(datetime.now(UTC))
 
     async def run(self) -> None:
-        await self._find_calendar()
         # What is open was seen in an earlier round, and its turn comes first.
         if self.pull.window_start is not None:
             await self._read_open()
+            await self._tell_lost()
+        await self._find_calendar()
         end = await self._round(await self._start())
         if isinstance(end, Ended):
             link = end.delta_link
-            self.pull = await self._store(lambda c: pulls.advance(c, self.pull, None, link, pages=0, items=0))
+            self.pull = await self.store(lambda c: pulls.advance(c, self.pull, None, link, pages=0, items=0))
             await self._read_open()
             await self._finish()
         elif isinstance(end, Doubted):
             PULL_ROUNDS.labels("doubted").inc()
             log.warning("a well-filled calendar shows nothing; it is read again", pull_id=self.pull.pull_id)
-            await self._store(lambda connection: pulls.doubt(connection, self.pull))
             wait_s = self._rounds.pace.reprobe_first_s
-            await self._rounds.insist(
-                lambda: pulls.put_off(self._rounds.pool, self.pull, wait_s, error="doubted", anew=True)
-            )
+
+            async def doubt(connection: Connection) -> None:
+                await pulls.doubt(connection, self.pull)
+                await pulls.put_off(connection, self.pull, wait_s, soonest_s=wait_s, error="doubted", anew=True)
+
+            await self.store(doubt)
+        elif end.fault.reason is Reason.EVENT_GONE and self.pull.calendar_id is not None:
+            # What went is the calendar, with what stood in it. There may be another one of its name by now.
+            self.pull = await self.store(lambda connection: pulls.lost_calendar(connection, self.pull))
+            raise _StopError(Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, code=end.fault.code), anew=True)
         else:
             raise _StopError(end.fault, anew=end.anew)
 
@@ -209,7 +252,7 @@ class _Turn:
         anew = pull.full_asked or (moved and pull.next_link is None)
         link = None if anew else pull.next_link or pull.delta_link
         if link is not None and pull.next_link is None:
-            self.pull = await self._store(lambda connection: pulls.begin(connection, pull))
+            self.pull = await self.store(lambda connection: pulls.begin(connection, pull))
         return Start(
             place=pull.place,
             calendar_id=pull.calendar_id,
@@ -243,11 +286,11 @@ class _Turn:
                     raise _PauseError
                 return await self._ask(request)
             case BeginFull():
-                self.pull = await self._store(lambda c: pulls.begin_full(c, self.pull, *self._window))
+                self.pull = await self.store(lambda c: pulls.begin_full(c, self.pull, *self._window))
             case Take(page):
                 await self._take(page)
             case Compare():
-                return Comparison(*await self._store(lambda c: pulls.known_and_named(c, self.pull)))
+                return Comparison(*await self.store(lambda c: pulls.known_and_named(c, self.pull)))
             case LookForUnnamed():
                 await self._look_for_unnamed()
         return None
@@ -270,7 +313,7 @@ class _Turn:
             return judged
 
         stored: list[Pull] = []
-        judged = await self._store(store)
+        judged = await self.store(store)
         self.pull = stored[-1]
         self._pages += 1
         PULL_ITEMS.inc(len(shown))
@@ -292,14 +335,34 @@ class _Turn:
             return len(unnamed), await self._judge(connection, missing)
 
         while True:
-            number, judged = await self._store(store)
+            number, judged = await self.store(store)
             self._count(judged)
             if number < UNNAMED_BATCH_MAX_EVENTS:
-                return
+                break
+        while await self.store(self._look_for_unseen) == UNNAMED_BATCH_MAX_EVENTS:
+            pass
+
+    async def _look_for_unseen(self, connection: Connection) -> int:
+        """What we wrote and no round ever named is read too; gives how many there were."""
+        unseen = await pulls.unseen(connection, self.pull, UNNAMED_BATCH_MAX_EVENTS)
+        await pulls.put_events(connection, self.pull.pull_id, self.pull.round, unseen)
+        return len(unseen)
+
+    async def _tell_lost(self) -> None:
+        """Entries that a writer found removed, in this calendar."""
+
+        async def store(connection: Connection) -> Judged:
+            lost = await pulls.lost_in(connection, self.pull, READ_BATCH_MAX_EVENTS)
+            return await self._judge(connection, [Gone(event_id) for event_id in lost])
+
+        self._count(await self.store(store))
 
     async def _read_open(self) -> None:
-        """Read what is open by its id, series first: with one that is gone its occurrences are too."""
-        pool, reads = self._rounds.pool, 0
+        """Read what is open by its id, series first: with one that is gone its occurrences are too.
+
+        One that cannot be read just now is read again later; the turn ends when that holds for many.
+        """
+        pool, reads, failed = self._rounds.pool, 0, 0
         gone: set[str] = set()
         while reads < READS_MAX_PER_TURN:
             open_ = await self._rounds.insist(lambda: pulls.pending(pool, self.pull.pull_id, READ_BATCH_MAX_EVENTS))
@@ -308,22 +371,45 @@ class _Turn:
             for one, before in sorted(((one, seen_before(one)) for one in open_), key=_series_first):
                 reads += 1
                 if before is not None and before.series_id in gone:
-                    judged = await self._settle(Removed(one.event_id, series_gone=True))
+                    sighting: Sighting = Removed(one.event_id, series_gone=True)
                 else:
-                    judged = await self._settle(await self._read(one))
-                gone |= judged.gone_series
+                    found = await self._read(one)
+                    if isinstance(found, Fault):
+                        failed += 1
+                        await self._read_later(one)
+                        if failed >= READS_FAILED_MAX_PER_TURN:
+                            raise _StopError(found)
+                        continue
+                    sighting = found
+                gone |= (await self._settle(sighting)).gone_series
 
-    async def _read(self, one: Known) -> Sighting:
-        response = await self._ask(read_event(self.pull.place, one.event_id))
+    async def _read(self, one: Known) -> Sighting | Fault:
+        """The event, or what stands in the way of reading just this one."""
+        response = await self._ask(read_event(self.pull.place, one.event_id, self._calendar_of(one)))
         fault = response.fault
         if fault is None and isinstance(response.body, dict):
             return Shown(one.event_id, response.body, whole=True)
-        if fault is not None and fault.reason is Reason.EVENT_GONE:
+        if fault is None:
+            return Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, code="no event")
+        if fault.reason is Reason.EVENT_GONE:
             return Gone(one.event_id)
-        raise _StopError(fault or Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, code="no event"))
+        if fault.scope is not Scope.ENTRY or fault.retry_after_s:
+            raise _StopError(fault)
+        return fault
+
+    def _calendar_of(self, one: Known) -> str | None:
+        """Where it must be found: one of the user's own in this calendar, ours wherever in the mailbox they are."""
+        if one.seen is None or one.entry_id is not None:
+            return None
+        return DEFAULT_CALENDAR if self.pull.place.calendar is None else self.pull.calendar_id
+
+    async def _read_later(self, one: Known) -> None:
+        wait_s = self._rounds.pace.later_again_s(one.attempts)
+        kept = pulls.Kept(one.event_id, one.seen, one.entry_id, wait_s, one.attempts + 1)
+        await self.store(lambda connection: pulls.put_events(connection, self.pull.pull_id, self.pull.round, [kept]))
 
     async def _settle(self, sighting: Sighting) -> Judged:
-        judged = await self._store(lambda connection: self._judge(connection, [sighting]))
+        judged = await self.store(lambda connection: self._judge(connection, [sighting]))
         self._count(judged)
         return judged
 
@@ -334,7 +420,13 @@ class _Turn:
     async def _finish(self) -> None:
         pull, changed = self.pull, self._changes > 0
         interval_s = self._rounds.pace.next_interval_s(pull.interval_s, changed=changed)
-        await self._store(lambda connection: pulls.finish(connection, pull, interval_s))
+
+        async def finish(connection: Connection) -> bool:
+            await pulls.finish(connection, pull, interval_s)
+            return await after_round(connection, pull, datetime.now(UTC))
+
+        if await self.store(finish):
+            self._rounds.tell()
         PULL_ROUNDS.labels("ended").inc()
         if pull.pulled_at is None:
             log.info("a calendar was pulled for the first time", pull_id=pull.pull_id, pages=pull.pages)
@@ -342,7 +434,7 @@ class _Turn:
     async def _find_calendar(self) -> None:
         """Where a named calendar is; looked up when it is not known, or was not where it was."""
         place = self.pull.place
-        if place.calendar is None or self.pull.calendar_id is not None:
+        if place.calendar is None or (self.pull.calendar_id is not None and not self.pull.is_default):
             return
         calendars: list[Calendar] = []
         request: Request | None = list_calendars(place)
@@ -357,15 +449,19 @@ class _Turn:
         found = named(calendars, place.calendar)
         if found is None:
             raise _StopError(Fault(Reason.CALENDAR_MISSING, Scope.ENTRY))
-        found_id = found.id
-        self.pull = await self._store(lambda connection: pulls.found_calendar(connection, self.pull, found_id))
+        await self.store(lambda connection: self._keep_calendar(connection, found))
+        if self.pull.is_default:
+            raise _SameCalendarError
 
-    async def _store(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do it in a transaction that holds the lease."""
+    async def _keep_calendar(self, connection: Connection, found: Calendar) -> None:
+        self.pull = await pulls.found_calendar(connection, self.pull, found.id, is_default=found.is_default)
+
+    async def store(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do it in a transaction that holds the lease, while the settings still want what the turn was begun for."""
 
         async def attempt() -> T:
             async with self._rounds.pool.acquire() as connection, connection.transaction():
-                await pulls.hold(connection, self._mailbox.owner, self._mailbox.lane)
+                await pulls.hold(connection, self._mailbox.owner, self.pull)
                 return await work(connection)
 
         return await self._rounds.insist(attempt)

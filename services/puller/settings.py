@@ -1,11 +1,14 @@
 """What the puller reads from the environment."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from calbus.settings import AdminSettings, GraphSettings, KafkaSettings, PostgresSettings
 from services.puller.subscription_settings import SubscriptionSettings
+
+WINDOW_MAX_DAYS = 1_800
+"""Both ends of the window together; Microsoft Graph reads at most 1,825 days."""
 
 
 class PullerSettings(KafkaSettings, PostgresSettings, GraphSettings, SubscriptionSettings, AdminSettings):
@@ -33,16 +36,28 @@ class PullerSettings(KafkaSettings, PostgresSettings, GraphSettings, Subscriptio
     """A calendar that was just seen to change is pulled again after so long."""
     puller_idle_interval_s: Annotated[float, Field(gt=0, le=86_400)] = 1_800.0
     """While nothing changes the wait doubles, up to so long."""
-    puller_back_days: Annotated[int, Field(ge=0, le=365)] = 30
+    puller_back_days: Annotated[int, Field(ge=0, le=1_400)] = 30
     """Appointments are told from so many days back."""
     puller_ahead_days: Annotated[int, Field(ge=1, le=1_400)] = 180
     """Appointments are told up to so many days ahead."""
+
+    @model_validator(mode="after")
+    def _window_that_graph_reads(self) -> Self:
+        if self.puller_back_days + self.puller_ahead_days > WINDOW_MAX_DAYS:
+            raise ValueError(
+                "CALBUS_PULLER_BACK_DAYS and CALBUS_PULLER_AHEAD_DAYS are more than "
+                f"{WINDOW_MAX_DAYS} days together, which Microsoft Graph does not read."
+            )
+        return self
+
     puller_roll_s: Annotated[float, Field(ge=1, le=604_800)] = 86_400.0
     """How often the window moves on, which takes a full round."""
     puller_retry_first_s: Annotated[float, Field(gt=0, le=600)] = 5.0
     """Wait after a passing fault; doubled each time."""
     puller_retry_max_s: Annotated[float, Field(gt=0, le=86_400)] = 900.0
     """The longest such wait."""
+    puller_confirm_s: Annotated[float, Field(gt=0, le=3_600)] = 30.0
+    """What an administrator or the user must mend is met once more, after so long, before it is told."""
     puller_reprobe_first_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     """Wait where somebody else must act first (an administrator, say); doubled each time."""
     puller_reprobe_max_s: Annotated[float, Field(gt=0, le=86_400)] = 3_600.0

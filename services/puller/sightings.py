@@ -29,6 +29,7 @@ from services.puller.classify import (
     classify,
     created_by,
     event_id_of,
+    lost,
 )
 from services.puller.pace import Pace
 from services.puller.seen import MASTER, Seen, seen_of
@@ -63,6 +64,7 @@ class _Ground:
     standing: dict[str, tuple[Entry, datetime | None]]
     doubtful: list[Entry]
     asked_at: datetime
+    lost: dict[str, tuple[Entry, str]]
     masters: dict[str, Seen] = field(default_factory=dict)
 
 
@@ -106,8 +108,14 @@ async def judge(
             batch.keep_unclear(sighting, known)
         elif (verdict := _verdict(view, item, ground, now)) is not None:
             batch.add(item, verdict, known)
+        elif known is not None:
+            # It stays as it was known, and is not read for ever.
+            batch.kept.append(Kept(sighting.event_id, known.seen, known.entry_id))
     await pulls.put_events(connection, pull.pull_id, pull.round, batch.kept)
     await pulls.forget_events(connection, pull.pull_id, batch.forgotten)
+    await pulls.forget_lost(
+        connection, pull.place.directory, [one.event_id for one in sightings if _is_lost(one, ground)]
+    )
     await outbox.add_messages(connection, batch.messages, now)
     followed = await apply_touches(connection, batch.touches, now)
     for entry_id in followed.given_up:
@@ -168,6 +176,7 @@ async def _ground(connection: Connection, pull: Pull, sightings: Sequence[Sighti
         standing={entry.applied.event_id: (entry, at) for entry, at in standing if entry.applied.event_id is not None},
         doubtful=doubtful,
         asked_at=asked_at,
+        lost=await pulls.lost(connection, pull.place.directory, sorted(ids)),
         masters={event_id: seen for event_id, seen in before.items() if seen.type == MASTER},
     )
 
@@ -190,15 +199,22 @@ def _item(sighting: Sighting, ground: _Ground) -> Seen | Removed | Gone | None:
 def _verdict(view: View, item: Seen | Removed | Gone, ground: _Ground, now: datetime) -> Verdict | None:
     """None if judging it breaks off: one event must not hold up its calendar."""
     before = ground.before.get(item.event_id)
-    ours = _ours(item, before, ground)
     try:
-        verdict = classify(view, item, before, ours, now)
+        if not isinstance(item, Seen) and item.event_id in ground.lost:
+            verdict = lost(view, item.event_id, before, *ground.lost[item.event_id], now)
+        else:
+            verdict = classify(view, item, before, _ours(item, before, ground), now)
     except Exception:  # noqa: BLE001
         log.exception("an event cannot be judged; it is passed over", tenant=view.tenant, user=view.user)
         return None
     if verdict.after is not None and verdict.after.type == MASTER and not isinstance(item, Seen):
         ground.masters[item.event_id] = verdict.after
     return verdict
+
+
+def _is_lost(sighting: Sighting, ground: _Ground) -> bool:
+    """Whether a writer found it removed, and nothing here says otherwise."""
+    return not isinstance(sighting, Shown) and sighting.event_id in ground.lost
 
 
 def _ours(item: Seen | Removed | Gone, before: Seen | None, ground: _Ground) -> Ours | None:

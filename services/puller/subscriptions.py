@@ -28,6 +28,7 @@ from services.puller.subscription_plan import (
     Conflict,
     Failed,
     Gate,
+    Gone,
     Held,
     Step,
     Trouble,
@@ -146,7 +147,11 @@ class Subscriber:
             case Step.RENEW:
                 answer = await self._ask(step, kept, graph.renew(_id(kept), asked_until), asked_until)
             case _:
-                answer = await self._ask(step, kept, graph.delete(_id(kept)), asked_until)
+                if await self._postgres.insist(lambda: subscriptions.is_shared(self._pool, kept)):
+                    # A directory that two tenants name differently: whoever stays needs it.
+                    answer = Gone()
+                else:
+                    answer = await self._ask(step, kept, graph.delete(_id(kept)), asked_until)
         now = self._clock()
         self._mind_gate(step, answer)
         result = after(step, doing, answer, now, self._pace, self._dice())

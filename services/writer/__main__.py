@@ -27,7 +27,7 @@ from services.writer.calendars import Calendars
 from services.writer.categories import Categories
 from services.writer.dispatcher import COMMIT_INTERVAL_S, Dispatcher, HandOver, LaneRests
 from services.writer.handler import Handler
-from services.writer.lanes import LaneLimits, Lanes
+from services.writer.lanes import Lanes
 from services.writer.prober import Prober
 from services.writer.retries import Backoff, RetryPolicy
 from services.writer.settings import WriterSettings
@@ -59,7 +59,7 @@ async def serve(settings: WriterSettings) -> None:
             await broker.insist(lambda: send_wakeups(sender, commands, due))
 
         known = Accounts(_pace(settings))
-        lanes = Lanes(_limits(settings))
+        lanes = Lanes(settings.lane_limits)
         calendars = Calendars(graph)
         rests = LaneRests(lanes)
         dispatcher = Dispatcher(
@@ -158,15 +158,6 @@ async def _show(dispatcher: Dispatcher) -> None:
     while True:
         dispatcher.show()
         await asyncio.sleep(SHOW_INTERVAL_S)
-
-
-def _limits(settings: WriterSettings) -> LaneLimits:
-    return LaneLimits(
-        settings.writer_lane_max_in_flight,
-        settings.writer_lane_max_requests_per_10_min,
-        settings.writer_lane_max_entries,
-        settings.writer_max_entries,
-    )
 
 
 def _access_check(settings: WriterSettings, graph: GraphClient, calendars: Calendars) -> AccessCheck:

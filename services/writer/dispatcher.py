@@ -124,7 +124,7 @@ class Dispatcher:
         if not self._has_room() or not self._accepting:
             wait_s = None  # only a call that ends makes room, only an assignment makes work
         try:
-            await asyncio.wait_for(self._changed.wait(), wait_s)
+            await at_most(wait_s, self._changed.wait())
         except TimeoutError:
             return
 

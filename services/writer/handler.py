@@ -15,13 +15,14 @@ import asyncpg
 
 from calbus.entry import Entry, Intent, Place
 from calbus.graph.calls import Response
-from calbus.graph.client import BATCH_MAX_REQUESTS, GraphClient
+from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault, Scope
 from calbus.outage import Dependency
 from calbus.outcomes import ending_without_writing, outcome
-from calbus.store import entries, outbox
+from calbus.store import entries, outbox, pulls
 from calbus.store.accounts import Account
 from calbus.store.entries import Due, Loaded, Result
+from calbus.store.pulls import Lost
 from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
 from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
@@ -29,6 +30,7 @@ from services.writer.accounts import Accounts, Admission
 from services.writer.calendars import Calendars
 from services.writer.gates import Gate, Passage, is_gated
 from services.writer.lanes import Job
+from services.writer.packing import GRACE_S, pack
 from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import GiveUp, RetryPolicy, decide_retry
 from services.writer.troubles import Finding
@@ -36,10 +38,6 @@ from services.writer.troubles import Finding
 # find, read, update is the longest way there is; more means that the world moves while we look. A series with many
 # exceptions takes several looks, so that its neighbours need not wait for it.
 STEPS_MAX = 4
-# So long is waited for the slowest of those that were taken together, before the others go on without it.
-GRACE_S = 0.3
-# Few requests go alone and side by side: a batch answers only when its slowest item does.
-SINGLES_MAX = 4
 # Upstream hears that one calendar shows what no plan wants there.
 LEFT_BEHIND = "The entry could not be removed from the account's former mailbox and was left there."
 _WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE, Step.MOVE, Step.CANCEL)
@@ -77,6 +75,8 @@ class _Work:
     refusal: Reason | None = None
     # The refusal of an earlier look no longer holds: the plan is opened anew before anything is written.
     reopens: bool = False
+    # The event that it stood as, if somebody removed that and it is to stand on.
+    lost: Lost | None = None
     retry_after_s: float | None = None
     # The step that is ready to be sent, or under way.
     step: Step | None = None
@@ -279,6 +279,8 @@ class Handler:
                 lane=place.lane,
                 reason=response.fault.reason if response.fault is not None else None,
             )
+        if after.fault is not None and after.fault.reason is Reason.EVENT_GONE:
+            work.lost = _lost(work.entry, after.entry) or work.lost
         work.entry = after.entry
         work.requests += 1
         work.repeat = response.fault if step is Step.CREATE else None
@@ -338,6 +340,10 @@ class Handler:
             await entries.disturb(connection, overtaken)
             reopened = [(work.entry.entry_id, work.entry.desired.plan) for work in works if work.reopens]
             await entries.reopen(connection, reopened)
+            # Whoever is overtaken finds it removed again.
+            await pulls.put_lost(
+                connection, [work.lost for work in works if work.lost and work.job.entry_id in recorded]
+            )
             outcomes = [
                 decided
                 for work in works
@@ -403,16 +409,7 @@ async def _done_soon(tasks: Collection[asyncio.Task[None]]) -> set[asyncio.Task[
 
 
 def _packed(works: list[_Work]) -> list[list[_Work]]:
-    """Pack what is many and healthy, by directory. What has failed before goes alone, lest it hang its neighbours."""
-    alone = [[work] for work in works if work.loaded.attempts]
-    together: dict[str, list[_Work]] = {}
-    for work in works:
-        if not work.loaded.attempts:
-            together.setdefault(_place(work).directory, []).append(work)
-    for healthy in together.values():
-        size = 1 if len(healthy) <= SINGLES_MAX else BATCH_MAX_REQUESTS
-        alone += [healthy[at : at + size] for at in range(0, len(healthy), size)]
-    return alone
+    return pack(works, directory=lambda work: _place(work).directory, has_failed=lambda work: work.loaded.attempts > 0)
 
 
 def _findings(works: list[_Work]) -> list[Finding]:
@@ -436,6 +433,17 @@ def _place(work: _Work) -> Place:
     place = work.entry.target
     assert place is not None
     return place
+
+
+def _lost(before: Entry, after: Entry) -> Lost | None:
+    """The event that is gone from where it is to stand: nobody but its user removed it."""
+    was = before.applied
+    if was.event_id is None or was.place is None or after.applied.event_id is not None:
+        return None
+    if before.desired.intent is not Intent.PRESENT or not was.place.is_same(before.desired.place):
+        return None
+    key = (was.etag or "").removeprefix("W/").strip('"')
+    return Lost(was.event_id, before.entry_id, before.item.tenant, before.assignee, was.place, key)
 
 
 def _spread(entry_id: UUID, attempts: int) -> float:

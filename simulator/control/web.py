@@ -94,6 +94,7 @@ class AdminHandler:
             web.post(f"{user}/events", self.user_creates),
             web.patch(event, self.user_edits),
             web.delete(event, self.user_deletes),
+            web.put(f"{event}/calendar", self.user_moves_to_calendar),
         ]
 
     def _tenant(self, request: web.Request) -> Tenant:
@@ -225,6 +226,16 @@ class AdminHandler:
         tenant, user = self._user(request)
         event = user.mailbox.event(request.match_info["event"])
         Meetings(tenant, user.mailbox).change(event, read_changes(await read_object(request)))
+        return json_response(office.stored_event(event))
+
+    async def user_moves_to_calendar(self, request: web.Request) -> web.Response:
+        """The user drags an event to another calendar of the mailbox: the body names its `id`."""
+        tenant, user = self._user(request)
+        event = user.mailbox.event(request.match_info["event"])
+        calendar = user.mailbox.calendar(str((await read_object(request)).get("id", "")))
+        if event.master is not None:
+            raise ValueError("An occurrence stays in the calendar of its series.")
+        user.mailbox.move(event, calendar, tenant.limits, tenant.now())
         return json_response(office.stored_event(event))
 
     async def user_deletes(self, request: web.Request) -> web.Response:

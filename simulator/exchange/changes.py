@@ -153,7 +153,8 @@ def _told_of_tombstone(mailbox: Mailbox, scope: Scope, tombstone: Tombstone) -> 
         return
     master = mailbox.events.get(tombstone.id)
     for slot in series.slots(tombstone.series, scope.begin, scope.end):
-        if master is None or not series.occurs(master, slot.day):
+        elsewhere = master is not None and master.calendar_id != tombstone.calendar_id
+        if master is None or elsewhere or not series.occurs(master, slot.day):
             yield Told(
                 None,
                 ids.occurrence_id(tombstone.id, slot.day),

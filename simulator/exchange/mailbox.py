@@ -352,6 +352,15 @@ class Mailbox:
         self.deleted_count += 1
         self._tell("deleted", event)
 
+    def move(self, event: Event, calendar: Calendar, limits: Limits, now: float) -> None:
+        """The user drags the event, or the series, to another calendar: it keeps its ids, and leaves the first."""
+        self.journal.removed(event, limits.delta_removals_max)
+        event.calendar_id = calendar.id
+        event.wire = event.wire.copy()
+        self._stamp(event.wire, now)
+        event.changed_seq = self.journal.next_seq()
+        self._tell("updated", event)
+
     def _cancel_occurrence(self, event: Event, master: Event, day: date, limits: Limits, now: float) -> None:
         series = master.series = master.series or Series()
         series.exceptions.pop(day, None)

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from simulator.errors import GraphError, item_not_found
 from simulator.exchange.changes import Reading, Scope, Told, changes, told
+from simulator.exchange.event import Event
 from simulator.exchange.sharing import OWNER, Rights
 from simulator.graph.call import Answer
 from simulator.graph.odata import NO_QUERY
@@ -36,7 +37,10 @@ _EVENT_TYPE = "#microsoft.graph.event"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a token says. `page` begins `offset` items into the write after the cursor; `paused` after an empty page."""
+    """What a token says. `page` begins `offset` items into the write after the cursor; `paused` after an empty page.
+
+    `offset_etag`: of the series whose items they are. If it is written between two pages, they are told from the first.
+    """
 
     link: str
     mailbox: str
@@ -45,6 +49,7 @@ class State:
     reading: Reading
     offset_seq: int = 0
     offset: int = 0
+    offset_etag: str = ""
     paused: bool = False
 
 
@@ -185,7 +190,8 @@ def _fill(task: Task, state: State, page_items: int) -> tuple[list[Told], State]
         if not task.may_see(change.source.calendar_id):
             continue
         items = told(mailbox, scope, reading, change)
-        offset = state.offset if change.seq == state.offset_seq else 0
+        etag = change.source.etag if isinstance(change.source, Event) else ""
+        offset = state.offset if (change.seq, etag) == (state.offset_seq, state.offset_etag) else 0
         taken = offset
         for item in islice(items, offset, None):
             if len(page) == page_items:
@@ -195,6 +201,7 @@ def _fill(task: Task, state: State, page_items: int) -> tuple[list[Told], State]
                     reading=replace(reading, cursor=cursor),
                     offset_seq=change.seq,
                     offset=taken,
+                    offset_etag=etag,
                     paused=False,
                 )
             page.append(item)
@@ -202,7 +209,7 @@ def _fill(task: Task, state: State, page_items: int) -> tuple[list[Told], State]
         cursor = change.seq
     last = mailbox.journal.seq
     told_all = Reading(last, last, last, first=False)
-    return page, replace(state, link=_DELTA, reading=told_all, offset_seq=0, offset=0, paused=False)
+    return page, replace(state, link=_DELTA, reading=told_all, offset_seq=0, offset=0, offset_etag="", paused=False)
 
 
 def _rights(task: Task, item: Told) -> Rights:

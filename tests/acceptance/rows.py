@@ -124,7 +124,7 @@ ROWS = (
         _Q,
         "only_one_calendar_goes_up",
         "Several calendars can come down, only one goes up.",
-        "One up calendar for each account, the default one or one that is named.",
+        "One up calendar for each account, the default one or one that is named; `down_calendars` for the way down.",
     ),
     Row(
         _Q,

@@ -6,11 +6,11 @@ from statistics import median
 import pytest
 
 from schemas.changes import AppointmentRemoved, AppointmentUpserted
-from schemas.results import Ending, SyncRequested
+from schemas.results import AccountState, Ending, SyncRequested, Way
 from schemas.switches import Backfill
 from tests.integration.test_calendars import make_calendar, subjects_in
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import CLIENT_ID, World
 
 
 async def test_only_support_switches_it_on(running: World) -> None:
@@ -132,3 +132,68 @@ async def test_down_runs_by_itself__and_on_request(world: World) -> None:
         await service.publish(SyncRequested(tenant=service.id, user="ann"))
         told = await service.change("ann", AppointmentUpserted)
         assert (told.subject, told.shown_as) == (None, "busy")
+
+
+async def test_only_one_calendar_goes_up__and_several_come_down(world: World) -> None:
+    async with world.ingest(), world.tenant("ann") as service, world.puller():
+        team = await make_calendar(service, "ann", "Team")
+        await service.publish(service.account("ann", direction="down", down_calendars=["Calendar", "team"]))
+        for subject, day in (("Dentist", 1), ("Stand-up", 2)):
+            made = await service.appointment("ann", subject, day=day)
+        await world.admin.user_moves_to_calendar(service.directory, service.mailbox("ann"), made.id, team)
+
+        async def told() -> bool:
+            return {told.calendar for told in service.changes("ann", AppointmentUpserted)} == {"", "team"}
+
+        await until(told, "both calendars to come down")
+
+
+async def test_direction_is_chosen_for_each_account__none_pauses_the_way_down_too(world: World) -> None:
+    async with world.ingest(), world.tenant("ann") as service, world.puller():
+        await service.publish(service.account("ann", direction="down", detail="full"))
+        stays = await service.appointment("ann", "Stays")
+        goes = await service.appointment("ann", "Goes", day=2)
+        await service.change("ann", AppointmentUpserted, number=2)
+        for paused in ({"direction": "none"}, {"direction": "down", "blocked": True}):
+            await service.publish(service.account("ann", detail="full", **paused))
+
+            async def is_paused() -> bool:
+                return bool(await world.fetch("SELECT FROM calendar_pull WHERE paused"))
+
+            await until(is_paused, "the calendar to be paused")
+            before = (await service.stats()).requests
+            await world.admin.user_edits(
+                service.directory, service.mailbox("ann"), stays.id, {"subject": str(sorted(paused))}
+            )
+            if paused["direction"] == "none":
+                await world.admin.user_deletes(service.directory, service.mailbox("ann"), goes.id)
+            await service.publish(SyncRequested(tenant=service.id))
+            await service.publish(service.account("ann", direction="down", detail="full"))
+            number = 3 if paused["direction"] == "none" else 4
+            told = await service.change("ann", AppointmentUpserted, number=number)
+            assert told.subject == str(sorted(paused))
+            assert (await service.stats()).requests - before <= 12
+        assert len(service.changes("ann", AppointmentRemoved)) == 1
+        await service.pulled("ann")
+        assert len(service.changes("ann")) == 5
+
+
+async def test_down_runs_by_itself__and_says_whose_move_it_is_when_it_cannot(world: World) -> None:
+    async with world.ingest(), world.tenant("ann", "bob") as service, world.puller():
+        await service.publish(*[service.account(user, direction="down") for user in ("ann", "bob")])
+        first = await service.status("ann", "working")
+        assert (first.way, first.state) == (Way.DOWN, AccountState.WORKING)
+        await service.status("bob", "working")
+        closed = [service.mailbox("ann")]
+        await world.admin.change_app(service.directory, CLIENT_ID, denied_mailboxes=closed)
+        troubled = await service.status("ann", "access_policy")
+        assert (troubled.state, troubled.next_actor) == (AccountState.TROUBLED, "administrator")
+        assert troubled.remedy
+        await world.admin.change_app(service.directory, CLIENT_ID, denied_mailboxes=[])
+        # Whoever opened it need not wait until it is tried again.
+        await service.publish(SyncRequested(tenant=service.id, user="ann"))
+        await service.status("ann", "working")
+        await service.pulled("ann")
+        assert [status.reason for status in service.statuses("ann")] == ["working", "access_policy", "working"]
+        assert [status.reason for status in service.statuses("bob")] == ["working"]
+        assert service.statuses(None) == []

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ _ARGUMENTS = (
 
 @dataclass
 class Desk:
-    """Somebody in front of the page of their mailbox, in the week of WEEK, in Paris."""
+    """Somebody in front of the page of their mailbox, in a week of it."""
 
     admin: SimulatorAdmin
     http_url: str
@@ -33,10 +34,11 @@ class Desk:
     tenant_id: str
     user: str
     wrong: list[str]
+    week: str = WEEK
 
     @property
     def address(self) -> str:
-        return f"{self.http_url}/outlook/{self.tenant_id}/{self.user}?week={WEEK}"
+        return f"{self.http_url}/outlook/{self.tenant_id}/{self.user}?week={self.week}"
 
     async def open(self) -> None:
         await self.page.goto(self.address)
@@ -95,8 +97,11 @@ async def http_url() -> AsyncIterator[str]:
         yield addresses.http_url
 
 
-@pytest.fixture
-async def desk(browser: Browser, http_url: str) -> AsyncIterator[Desk]:
+@asynccontextmanager
+async def seated(
+    browser: Browser, admin: SimulatorAdmin, http_url: str, tenant_id: str, user: str, *, week: str = WEEK
+) -> AsyncIterator[Desk]:
+    """The user takes a seat, and sees the page; at the end nothing may have gone wrong in it."""
     context = await browser.new_context(
         viewport={"width": 1440, "height": 1300}, locale="en-GB", timezone_id="Asia/Tokyo"
     )
@@ -105,13 +110,20 @@ async def desk(browser: Browser, http_url: str) -> AsyncIterator[Desk]:
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    desk = Desk(admin, http_url, page, tenant_id, user, wrong, week)
+    await desk.open()
+    yield desk
+    await context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+async def desk(browser: Browser, http_url: str) -> AsyncIterator[Desk]:
+    """Dana in Paris."""
     async with SimulatorAdmin.connect(http_url) as admin:
         tenant_id, user = str(uuid4()), "dana@contoso.example"
         await admin.put_tenant(tenant_id, apps=[App(CLIENT_ID, "secret", ("Calendars.ReadWrite",))])
         await admin.put_user(tenant_id, user, display_name="Dana Swope", time_zone="Europe/Paris")
-        desk = Desk(admin, http_url, page, tenant_id, user, wrong)
-        await desk.open()
-        yield desk
-        await context.close()
+        async with seated(browser, admin, http_url, tenant_id, user) as desk:
+            yield desk
         await admin.reset(tenant_id)
-    assert wrong == []

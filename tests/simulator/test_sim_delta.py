@@ -171,6 +171,19 @@ async def test_a_series_is_told_with_its_occurrences(lab, make_event):
     assert [item["start"]["dateTime"][8:10] for item in items[1:]] == [f"{day:02}" for day in range(1, 13)]
 
 
+async def test_an_occurrence_deleted_between_two_pages_of_its_series_hides_no_other(lab):
+    master = await lab.create(on(1, recurrence=daily(1, 4)))
+    follower = Follower(lab, page_items=3)
+    rounds = follower.round()
+    first = await anext(rounds)
+    assert told(first)[0] == master["id"]
+    await lab.graph("DELETE", lab.event_path(first[1]["id"]))
+    async for _ in rounds:
+        pass
+    await follower.catch_up()
+    assert set(follower.known) == {master["id"], *(item["id"] for item in await in_view(lab))}
+
+
 async def test_an_edited_occurrence_is_told_alone(lab):
     await lab.create(on(1, recurrence=daily(1, 4)))
     follower = Follower(lab)

@@ -44,6 +44,8 @@ CLIENT_SECRET = "a secret of the simulator"
 # What an administrator consents to who wants all of it; without the second, categories have no colours.
 ROLES = ("Calendars.ReadWrite", "MailboxSettings.ReadWrite")
 PARTITIONS = 4
+# A process that starts on a busy machine, twelve at a time.
+READY_S = 90.0
 SOURCE = "planner"
 
 # Quick retries: the schedule's shape is what is tested, not its length.
@@ -59,6 +61,8 @@ TEST_TIMES = {
     "writer_access_refusal_ttl_s": 0.5,
     "graph_token_doubt_s": 0.5,
     "writer_doubt_s": 1.0,
+    # The items of the tests keep their dates, and must stay in sight for years.
+    "puller_back_days": 1_400,
     "puller_look_interval_s": 0.05,
     "puller_settings_interval_s": 0.1,
     "puller_busy_interval_s": 0.3,
@@ -68,6 +72,7 @@ TEST_TIMES = {
     "puller_reprobe_first_s": 0.2,
     "puller_reprobe_max_s": 0.5,
     "puller_later_s": 0.2,
+    "puller_confirm_s": 0.1,
     "log_level": "error",
 }
 
@@ -87,6 +92,8 @@ class World:
         self.status_ids: list[str] = []
         self.changes: dict[str, list[Change]] = defaultdict(list)
         self.change_ids: list[str] = []
+        # Every record of the changes topic in its order, repeated ones too, with its CloudEvents id.
+        self.told: dict[str, list[tuple[str, Change]]] = defaultdict(list)
         self.admin_ports: dict[int, int] = {}
         self.dead_letters: list[tuple[DeadLetter, Any]] = []
 
@@ -147,7 +154,7 @@ class World:
         )
         self.admin_ports[process.pid] = port
         try:
-            await until(lambda: _ready(port), f"{service} to be ready")
+            await until(lambda: _ready(port), f"{service} to be ready", timeout_s=READY_S)
             yield process
         finally:
             if process.returncode is None:
@@ -222,6 +229,7 @@ class World:
                     assert isinstance(change, Change)
                     event_id = headers["ce_id"].decode()
                     assert record.key == f"account/{change.tenant}/{change.user}".encode()
+                    self.told[change.tenant].append((event_id, change))
                     if event_id not in self.change_ids:
                         self.changes[change.tenant].append(change)
                     self.change_ids.append(event_id)
@@ -391,7 +399,7 @@ class Tenant:
         async def look() -> bool:
             rows = await self.world.fetch(
                 "SELECT began_at >= $3 AND pulled_at >= began_at FROM calendar_pull "
-                "WHERE tenant = $1 AND username = $2",
+                "WHERE tenant = $1 AND username = $2 AND NOT is_default",
                 self.id,
                 user,
                 now,

@@ -10,7 +10,7 @@ from calbus.graph.errors import Fault, Scope
 from schemas.reasons import Reason
 from services.puller.pace import Allowance, Pace, Span, wait_after
 
-PACE = Pace(120, 1_800, 5, 900, 300, 3_600, 3)
+PACE = Pace(120, 1_800, 5, 900, 300, 3_600, 3, 30)
 NOW = datetime(2026, 11, 21, 13, 30, tzinfo=UTC)
 
 
@@ -24,15 +24,26 @@ def test_a_calendar_is_pulled_often_after_a_change_and_ever_more_seldom_without(
 
 def test_a_throttled_mailbox_rests_as_long_as_it_is_asked_to() -> None:
     wait = wait_after(Fault(Reason.THROTTLED, Scope.MAILBOX, 42.0), 3, PACE)
-    assert (wait.wait_s, wait.mailbox) == (42.0, True)
+    assert (wait.wait_s, wait.soonest_s, wait.rests_s) == (42.0, 42.0, 42.0)
 
 
 def test_a_passing_fault_is_waited_out_briefly_and_what_somebody_must_mend_for_longer() -> None:
     passing = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY)
     assert [wait_after(passing, failures, PACE).wait_s for failures in (0, 1, 2, 50)] == [5, 10, 20, 900]
-    assert not wait_after(passing, 0, PACE).mailbox
-    denied = wait_after(Fault(Reason.ACCESS_DENIED, Scope.MAILBOX), 0, PACE)
-    assert (denied.wait_s, denied.mailbox) == (300, True)
+    assert wait_after(passing, 0, PACE).rests_s is None
+    denied = Fault(Reason.ACCESS_DENIED, Scope.MAILBOX)
+    assert [wait_after(denied, failures, PACE).wait_s for failures in (0, 1, 2, 50)] == [30, 300, 600, 3_600]
+
+
+def test_who_has_mended_it_need_not_wait_and_microsoft_s_word_holds_for_the_whole_mailbox() -> None:
+    denied = wait_after(Fault(Reason.ACCESS_DENIED, Scope.MAILBOX), 9, PACE)
+    assert (denied.soonest_s, denied.rests_s) == (5, 0)
+    told_to_wait = wait_after(Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, 60.0), 0, PACE)
+    assert (told_to_wait.wait_s, told_to_wait.soonest_s, told_to_wait.rests_s) == (60, 60, 60)
+
+
+def test_a_directory_that_keeps_us_out_is_not_asked_again_soon() -> None:
+    assert wait_after(Fault(Reason.CONSENT_MISSING, Scope.DIRECTORY), 0, PACE).wait_s == 300
 
 
 def test_the_window_is_whole_days_and_moves_on_when_its_time_has_come() -> None:

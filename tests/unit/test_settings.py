@@ -16,6 +16,7 @@ from calbus.settings import (
     unknown_variables,
 )
 from services.ingest.settings import IngestSettings
+from services.puller.settings import PullerSettings
 from services.writer.settings import WriterSettings
 
 SECRET = "S3cret-Value"
@@ -193,3 +194,11 @@ def test_every_setting_that_is_no_secret_is_an_option(
 def test_ingest_knows_its_own_settings(environment: pytest.MonkeyPatch) -> None:
     given(environment)
     assert load(IngestSettings).ingest_batch_max_messages == 500
+
+
+def test_a_window_that_graph_does_not_read_is_refused(environment: pytest.MonkeyPatch) -> None:
+    given(environment, CALBUS_PULLER_BACK_DAYS="400", CALBUS_PULLER_AHEAD_DAYS="1400")
+    assert load(PullerSettings).puller_ahead_days == 1_400
+    given(environment, CALBUS_PULLER_BACK_DAYS="401")
+    [line] = fault(PullerSettings)
+    assert "CALBUS_PULLER_BACK_DAYS and CALBUS_PULLER_AHEAD_DAYS are more than 1800 days together" in line

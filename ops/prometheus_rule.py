@@ -1,0 +1,41 @@
+"""The alerts of ops/alerts as a PrometheusRule of the Prometheus Operator: `make manifests`, after a change of them.
+
+One source: Prometheus reads the files themselves, Kubernetes what is written from them here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ALERTS = ROOT / "ops" / "alerts"
+RULE = ROOT / "k8s" / "components" / "monitoring" / "prometheusrule.yaml"
+HEADER = "# Written by `make manifests` from ops/alerts/*.yml: change these.\n"
+
+
+def rule_of(alerts: Path) -> str:
+    """The manifest with the groups of every file in `alerts`, in the order of their names; of none, without groups.
+
+    Raises ValueError for a file that is no rule file, or a group whose name another one has: the operator refuses both.
+    """
+    groups: dict[str, Any] = {}
+    for file in sorted(alerts.glob("*.yml")):
+        content = yaml.safe_load(file.read_text()) or {}
+        if set(content) != {"groups"}:
+            raise ValueError(f"{file.name} is no file of rules: it must have groups, and nothing else")
+        for group in content["groups"] or []:
+            if group["name"] in groups:
+                raise ValueError(f"{file.name}: there is another group {group['name']}")
+            groups[group["name"]] = group
+    manifest = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "calbus"},
+        "spec": {"groups": list(groups.values())},
+    }
+    return HEADER + yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=1_000)
+
+
+if __name__ == "__main__":
+    RULE.write_text(rule_of(ALERTS))
