@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import platform
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -181,8 +180,7 @@ class Bench:
             yield Writer(process)
         finally:
             if process.returncode is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
+                process.kill()
             await process.wait()
 
     @asynccontextmanager
