@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import platform
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -79,26 +78,23 @@ class Crowd:
 
     def members(self) -> list[SettingsEvent]:
         """Their projects and accounts, all switched on."""
-        return [
-            one
-            for tenant in (f"tenant-{number}" for number in range(self.tenants))
-            for one in (
-                *(
-                    ProjectSettings(tenant=tenant, project=f"project-{number:02}", revision=1, enabled=True)
-                    for number in range(self.projects)
-                ),
-                *(
-                    AccountSettings(
-                        tenant=tenant,
-                        user=f"user-{number:03}",
-                        revision=1,
-                        mailbox=f"user-{number:03}@{tenant}.example",
-                        allowed=True,
-                    )
-                    for number in range(self.users)
-                ),
-            )
-        ]
+        found: list[SettingsEvent] = []
+        for tenant in (f"tenant-{number}" for number in range(self.tenants)):
+            found += [
+                ProjectSettings(tenant=tenant, project=f"project-{number:02}", revision=1, enabled=True)
+                for number in range(self.projects)
+            ]
+            found += [
+                AccountSettings(
+                    tenant=tenant,
+                    user=f"user-{number:03}",
+                    revision=1,
+                    mailbox=f"user-{number:03}@{tenant}.example",
+                    allowed=True,
+                )
+                for number in range(self.users)
+            ]
+        return found
 
     def item(self, number: int, revision: int) -> bytes:
         """One item's data, about 600 bytes: two in three have a project, one in three is made by somebody else."""
@@ -181,8 +177,7 @@ class Bench:
             yield Writer(process)
         finally:
             if process.returncode is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
+                process.kill()
             await process.wait()
 
     @asynccontextmanager
