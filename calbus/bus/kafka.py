@@ -20,6 +20,7 @@ from calbus.telemetry import CONSUMER_LAG, CONSUMER_PARTITIONS
 from schemas.events import Topic
 
 MESSAGE_MAX_BYTES = 1_200_000
+BATCH_MAX_BYTES = 256 * 1024
 WATCH_INTERVAL_S = 5.0
 STOP_TIMEOUT_S = 10.0
 LAG_INTERVAL_S = 5.0
@@ -77,6 +78,7 @@ async def producer(settings: KafkaSettings, kafka: Dependency) -> AsyncIterator[
             enable_idempotence=True,
             acks="all",
             linger_ms=0,
+            max_batch_size=BATCH_MAX_BYTES,
             max_request_size=MESSAGE_MAX_BYTES,
         )
 

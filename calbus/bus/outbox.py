@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
+from calbus.bus.batches import Record, send_all
 from calbus.bus.cloudevents import headers_for
 from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import outbox
 from calbus.store.outbox import Pending
 from calbus.telemetry import CHANGE_SECONDS, OUTBOX_SECONDS, PUBLISHED
+from schemas.events import Topic
 
 BATCH_MAX_EVENTS = 500
 IDLE_S = 1.0
@@ -58,20 +60,22 @@ class Relay:
     async def publish_batch(self) -> int:
         """Publish up to 500 events; gives how many."""
         async with self._pool.acquire() as connection, connection.transaction():
-            events = await outbox.take(connection, BATCH_MAX_EVENTS)
+            taken = await outbox.take(connection, BATCH_MAX_EVENTS)
+            outcomes = [event for event in taken if event.topic == Topic.OUTCOMES]
+            events = [event for event in taken if event.topic != Topic.OUTCOMES]
             acknowledgements = [
                 await self._producer.send(
-                    f"{self._topic_prefix}.{event.topic}",
-                    value=event.value,
-                    key=event.key,
-                    headers=headers_for(event.model, event_id=event.event_id, source="/calbus", time=event.decided_at),
+                    f"{self._topic_prefix}.{event.topic}", value=event.value, key=event.key, headers=_headers(event)
                 )
                 for event in events
             ]
+            if outcomes:
+                records = (Record(event.key, event.value, _headers(event)) for event in outcomes)
+                await send_all(self._producer, f"{self._topic_prefix}.{Topic.OUTCOMES}", records)
             for acknowledgement in acknowledgements:
                 await acknowledgement
-        _count(events, datetime.now(UTC))
-        return len(events)
+        _count(taken, datetime.now(UTC))
+        return len(taken)
 
 
 def _count(events: list[Pending], now: datetime) -> None:
@@ -80,3 +84,7 @@ def _count(events: list[Pending], now: datetime) -> None:
         OUTBOX_SECONDS.observe(max((now - event.decided_at).total_seconds(), 0.0))
         if event.happened_at is not None:
             CHANGE_SECONDS.observe(max((now - event.happened_at).total_seconds(), 0.0))
+
+
+def _headers(event: Pending) -> list[tuple[str, bytes]]:
+    return headers_for(event.model, event_id=event.event_id, source="/calbus", time=event.decided_at)

@@ -10,6 +10,7 @@ import asyncpg
 from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place, target_of
 from calbus.recurrence import StandingSeries
 from calbus.store.connection import Connection
+from calbus.values import value
 from schemas.items import Kind
 from schemas.reasons import Reason
 
@@ -21,8 +22,9 @@ _COLUMNS = """
     e.parked_at IS NOT NULL AS parked, e.master_hash, e.standing_series, e.left_behind
 """
 
+# Planning compares contents by their hash.
 _LOCK_OF_ITEMS = f"""
-SELECT {_COLUMNS} FROM entry e
+SELECT {_COLUMNS.replace("e.content,", "NULL::jsonb AS content,")} FROM entry e
 JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
   ON e.tenant = k.tenant AND e.source = k.source AND e.kind = k.kind AND e.id = k.id
 ORDER BY e.entry_id
@@ -248,7 +250,7 @@ _PUT_WIDTH = 22
 _RECORD_WIDTH = 21
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Planned:
     """An entry as ingest leaves it: with its new desired state, and when it is due if a writer has work."""
 
@@ -289,7 +291,7 @@ class Look:
     settled_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """What a writer found or did. `settled`: nothing is left to do for the plan that was loaded."""
 
@@ -306,7 +308,7 @@ class Result:
     """As it was loaded: asked for again meanwhile, what is not done yet is due at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Due:
     """An entry that a writer should look at, and where."""
 
@@ -324,8 +326,10 @@ class Open:
 
 
 async def lock_of_items(connection: Connection, keys: Iterable[ItemKey]) -> list[Entry]:
-    """All entries of these items, locked until the transaction ends."""
+    """All entries of these items, locked until the transaction ends; of what is planned only the hash."""
     wanted = sorted(keys)
+    if not wanted:
+        return []
     rows = await connection.fetch(
         _LOCK_OF_ITEMS,
         [key.tenant for key in wanted],
@@ -357,7 +361,7 @@ async def put_desired(connection: Connection, planned: list[Planned]) -> None:
     if not planned:
         return
     rows = [_desired_row(plan) for plan in planned]
-    await connection.execute(_PUT_DESIRED, *_transpose(rows, _PUT_WIDTH))
+    await connection.execute(_PUT_DESIRED, *_shortened(_transpose(rows, _PUT_WIDTH)))
 
 
 async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[Loaded]:
@@ -387,7 +391,7 @@ async def record(connection: Connection, results: list[Result]) -> dict[UUID, bo
     A result is left out when another writer recorded meanwhile: what it says may be out of date.
     """
     rows = [_result_row(result) for result in results]
-    recorded = await connection.fetch(_RECORD, *_transpose(rows, _RECORD_WIDTH))
+    recorded = await connection.fetch(_RECORD, *_shortened(_transpose(rows, _RECORD_WIDTH)))
     return {row["entry_id"]: row["current"] for row in recorded}
 
 
@@ -482,38 +486,52 @@ async def count_open(pool: asyncpg.Pool) -> Open:
     return Open({state: row[state] for state in ("due", "waiting", "resting", "parked", "stranded")}, row["oldest_s"])
 
 
+_INTENTS = {intent.value: intent for intent in Intent}
+_KINDS = {kind.value: kind for kind in Kind}
+_REASONS = {reason.value: reason for reason in Reason}
+
+
 def _entry(row: asyncpg.Record) -> Entry:
+    """From a row that begins with `_COLUMNS`."""
+    # By position and without calls of classes that only look up a value: this runs for whatever is worked on.
+    (
+        entry_id, tenant, source, kind, item_id, assignee,
+        revision, plan, intent, reason, directory, mailbox, content, content_hash,
+        applied_plan, applied_directory, applied_mailbox, applied_hash, event_id, etag, generation,
+        in_doubt, owed, since, calendar, assigner, notice, applied_calendar, applied_grant,
+        parked, master_hash, standing_series, left_behind, *_,
+    ) = row.values()  # fmt: skip
     return Entry(
-        entry_id=row["entry_id"],
-        item=ItemKey(row["tenant"], row["source"], Kind(row["kind"]), row["id"]),
-        assignee=row["assignee"],
-        desired=Desired(
-            revision=row["revision"],
-            plan=row["plan"],
-            intent=Intent(row["intent"]),
-            reason=Reason(row["reason"]),
-            place=_place(row["directory"], row["mailbox"], row["calendar"]),
-            content=row["content"].encode() if row["content"] is not None else None,
-            content_hash=row["content_hash"],
-            assigner=row["assigner"],
-            notice=row["notice"],
+        entry_id,
+        ItemKey(tenant, source, _KINDS[kind], item_id),
+        assignee,
+        Desired(
+            revision,
+            plan,
+            _INTENTS[intent],
+            _REASONS[reason],
+            _place(directory, mailbox, calendar),
+            content.encode() if content is not None else None,
+            content_hash,
+            assigner,
+            notice,
         ),
-        applied=Applied(
-            plan=row["applied_plan"],
-            place=_place(row["applied_directory"], row["applied_mailbox"], row["applied_calendar"]),
-            content_hash=row["applied_hash"],
-            event_id=row["event_id"],
-            etag=row["etag"],
-            generation=row["generation"],
-            in_doubt=row["in_doubt"],
-            grant=row["applied_grant"],
-            master_hash=row["master_hash"],
-            series=StandingSeries.from_json(row["standing_series"]) if row["standing_series"] else None,
-            left_behind=row["left_behind"],
+        Applied(
+            applied_plan,
+            _place(applied_directory, applied_mailbox, applied_calendar),
+            applied_hash,
+            event_id,
+            etag,
+            generation,
+            in_doubt,
+            applied_grant,
+            master_hash,
+            StandingSeries.from_json(standing_series) if standing_series else None,
+            left_behind,
         ),
-        owed=row["owed"],
-        since=row["since"],
-        parked=row["parked"],
+        owed,
+        since,
+        parked,
     )
 
 
@@ -583,6 +601,11 @@ def _result_row(result: Result) -> tuple[object, ...]:
         # Told with the outcome that this result decides.
         None if result.settled else applied.left_behind,
     )
+
+
+def _shortened(columns: list[list[object]]) -> list[list[object]]:
+    """Without columns of NULL: each element costs the driver time, and `unnest` fills up what is shorter."""
+    return [[] if column.count(None) == len(column) else column for column in columns]
 
 
 def _transpose(rows: list[tuple[object, ...]], width: int) -> list[list[object]]:

@@ -4,16 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from calbus.outcomes import Told
 from calbus.store.connection import Connection
 from schemas.events import EVENT_TYPES, TYPE_NAMES, Topic
 from schemas.fields import Model
 from schemas.results import Outcome
+
+_OUTCOME = EVENT_TYPES[TYPE_NAMES[Outcome]]
 
 _INSERT = """
 INSERT INTO outbox (topic, type, key, event_id, value, created_at, happened_at)
 SELECT e.topic, e.type, e.key, e.event_id, e.value, $6, e.happened_at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $7::timestamptz[])
   AS e (topic, type, key, event_id, value, happened_at)
+"""
+
+_INSERT_TOLD = """
+INSERT INTO outbox (topic, type, key, event_id, value, created_at)
+SELECT $1, $2, split_part(e.event_id, ':', 1), e.event_id, e.value, $5
+FROM unnest($3::text[], $4::bytea[]) AS e (event_id, value)
 """
 
 # Readers of a compacted topic believe the last event of a key: one relay at a time publishes those. The lock lasts as
@@ -46,7 +55,7 @@ class Message:
     happened_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
     """An event on its way to the bus."""
 
@@ -71,6 +80,19 @@ async def add(connection: Connection, outcomes: Sequence[Outcome], now: datetime
     """Store outcomes in the caller's transaction: they are published if and only if it commits."""
     messages = [Message(f"{one.entry_id}:{one.plan}", str(one.entry_id), one) for one in outcomes]
     await add_messages(connection, messages, now)
+
+
+async def add_told(connection: Connection, outcomes: Sequence[Told], now: datetime) -> None:
+    """The same as `add`, for outcomes that are in their published form."""
+    if outcomes:
+        await connection.execute(
+            _INSERT_TOLD,
+            _OUTCOME.topic.value,
+            _OUTCOME.name,
+            [f"{one.entry_id}:{one.plan}" for one in outcomes],
+            [one.value for one in outcomes],
+            now,
+        )
 
 
 async def add_messages(connection: Connection, messages: Sequence[Message], now: datetime) -> None:

@@ -35,7 +35,7 @@ from services.ingest.pacing import Pace
 # One item among those of a chunk is at fault: refused by the database, by our own models, or planning fails at it.
 _AT_FAULT = (ValueError, asyncpg.DataError, UnplannableError)
 # Live events wait for a chunk at most: planning holds the event loop, and the chunk's items are locked.
-CHUNK_MAX_ITEMS = 200
+CHUNK_MAX_ITEMS = 500
 IDLE_S = 1.0
 
 
@@ -180,7 +180,7 @@ class Replanner:
         await removals.hold_for_replan(connection, intake, current, replan)
         left = self._leave_to_sweeper(intake, replan, now)
         await entries.put_desired(connection, list(intake.planned.values()))
-        await outbox.add(connection, intake.outcomes, now)
+        await outbox.add_told(connection, intake.outcomes, now)
         await switches.advance_replan(connection, replan, touched[-1], len(touched))
         woken = tuple(one for one in due(intake) if one.entry_id not in left)
         return _Chunk(replan, len(touched), intake, woken=woken)
