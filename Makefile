@@ -31,7 +31,7 @@ test: $(READY) ## Prove it: the suite on real Kafka, real PostgreSQL and the sim
 
 .PHONY: test-slow
 test-slow: $(READY) ## What takes long: sizes that `make test` leaves out
-	@$(BIN)/pytest -m "slow and not image" $(ARGS)
+	@$(BIN)/pytest -m "slow and not image and not ops" $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measure the writer beside what people would use instead (minutes); into bench/results/
@@ -44,6 +44,15 @@ check: $(READY) ## Lint, format, strict types, import contracts, spelling
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/codespell
+
+.PHONY: test-ops
+test-ops: $(READY) ## Alerts and dashboards, on the real Prometheus and Alertmanager (Debian's packages)
+	@$(BIN)/pytest -m ops $(ARGS)
+
+.PHONY: ops
+ops: $(READY) ## Write the dashboards and the page of metrics anew
+	@$(BIN)/python -m ops.dashboards
+	@$(BIN)/python -m calbus.metrics_doc
 
 .PHONY: fmt
 fmt: $(READY) ## Format the code and mend what the linter can mend

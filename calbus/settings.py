@@ -4,6 +4,7 @@ Groups that several programs share stand here; each service adds its own in its 
 """
 
 import os
+from datetime import date
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -116,6 +117,8 @@ class GraphSettings(Settings):
     """The application (client) id of calbus in Microsoft Entra ID."""
     client_secret: SecretStr | None = None
     """The application's secret: its value, not its id. Or set a certificate."""
+    client_secret_expires_on: date | None = None
+    """The day on which the secret ends, as Entra showed it: 2027-12-31. Only for a metric and an alert in time."""
     client_certificate_file: Path | None = None
     """PEM file with the application's certificate and private key, instead of a secret."""
 

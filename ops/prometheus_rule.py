@@ -34,7 +34,8 @@ def rule_of(alerts: Path) -> str:
         "metadata": {"name": "calbus"},
         "spec": {"groups": list(groups.values())},
     }
-    return HEADER + yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=1_000)
+    dumped: str = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=1_000)
+    return HEADER + dumped
 
 
 if __name__ == "__main__":

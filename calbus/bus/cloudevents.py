@@ -6,19 +6,20 @@ takes Kafka's list of headers for a dictionary; the tests use that library as an
 
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
+from calbus.values import value
 from schemas.events import EVENT_TYPES, TYPE_NAMES, EventType
 from schemas.fields import Model
 from schemas.reasons import Reason
 
 Headers = Sequence[tuple[str, bytes]]
 
+REQUIRED = ("specversion", "id", "source", "type")
 STRUCTURED = "application/cloudevents"
 JSON = b"application/json"
 FAULTS_NAMED_MAX = 10
@@ -36,7 +37,7 @@ class UnreadableError(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """A message that was understood."""
 
@@ -52,15 +53,16 @@ def decode(headers: Headers, value: bytes | None) -> Event:
     Raises UnreadableError with one of not_a_cloudevent, unknown_type, invalid_json, invalid_data.
     """
     named = {name.lower(): content for name, content in headers}
-    content_type = (named.get("content-type") or b"").decode("utf-8", "replace").lower()
+    given_type = named.get("content-type") or b""
+    content_type = "" if given_type == JSON else given_type.decode("utf-8", "replace").lower()
     data: bytes | None
     if content_type.startswith(STRUCTURED):
         attributes, data = _structured(content_type, value)
     else:
         attributes = {
-            name[3:]: content.decode("utf-8", "replace")
-            for name, content in named.items()
-            if name.startswith("ce_") and content is not None
+            name: content.decode("utf-8", "replace")
+            for name in REQUIRED
+            if (content := named.get(f"ce_{name}")) is not None
         }
         data = value
     event_type = _known_type(attributes)
@@ -92,8 +94,7 @@ def _structured(content_type: str, value: bytes | None) -> tuple[dict[str, str],
 
 
 def _known_type(attributes: dict[str, str]) -> EventType:
-    absent = [name for name in ("specversion", "id", "source", "type") if not attributes.get(name)]
-    if absent:
+    if absent := [name for name in REQUIRED if not attributes.get(name)]:
         raise UnreadableError(Reason.NOT_A_CLOUDEVENT, f"missing attributes: {', '.join(absent)}")
     if attributes["specversion"] != "1.0":
         raise UnreadableError(Reason.NOT_A_CLOUDEVENT, "specversion must be 1.0")

@@ -5,23 +5,26 @@ At-least-once throughout: no automatic commits, idempotent producers, acknowledg
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.settings import KafkaSettings, SaslMechanism, SecurityProtocol, SettingsError
+from calbus.telemetry import CONSUMER_LAG, CONSUMER_PARTITIONS
 from schemas.events import Topic
 
 MESSAGE_MAX_BYTES = 1_200_000
 BATCH_MAX_BYTES = 256 * 1024
 WATCH_INTERVAL_S = 5.0
 STOP_TIMEOUT_S = 10.0
+LAG_INTERVAL_S = 5.0
+LAG_TIMEOUT_S = 5.0
 REBALANCE_TIMEOUT_MS = 60_000
 # A process that waits for PostgreSQL keeps its partitions for as long as it is alive; the liveness probe, not the
 # group, decides when it is stuck.
@@ -161,3 +164,29 @@ async def consumer(
         yield client
     finally:
         await _stop(client)
+
+
+async def watch_lag(
+    reader: AIOKafkaConsumer, settings: KafkaSettings, topics: Sequence[Topic], in_hand: Callable[[], int] = lambda: 0
+) -> None:
+    """Show how far behind a consumer is, until cancelled; while Kafka is away what was seen last stands.
+
+    `in_hand`: records that were read, and are not done.
+    """
+    while True:
+        with suppress(KafkaError, TimeoutError):
+            unread = await at_most(LAG_TIMEOUT_S, _unread(reader))
+            for topic in topics:
+                lags = [lag for partition, lag in unread.items() if partition.topic == topic_name(settings, topic)]
+                CONSUMER_PARTITIONS.labels(topic).set(len(lags))
+                CONSUMER_LAG.labels(topic).set(sum(lags) + in_hand())
+        await asyncio.sleep(LAG_INTERVAL_S)
+
+
+async def _unread(reader: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+    """How many records each assigned partition has ahead of what was read."""
+    mine = reader.assignment()
+    ends = await reader.end_offsets(mine) if mine else {}
+    # A partition that was taken away meanwhile has no position, and is not waited for.
+    at = {partition: await reader.position(partition) for partition in ends if partition in reader.assignment()}
+    return {partition: max(ends[partition] - position, 0) for partition, position in at.items()}

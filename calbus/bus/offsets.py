@@ -46,6 +46,10 @@ class Offsets:
         if tracked is not None and position.offset in tracked.open:
             tracked.open[position.offset] = True
 
+    def in_hand(self) -> int:
+        """How many records were received and are not finished."""
+        return sum(not finished for tracked in self._partitions.values() for finished in tracked.open.values())
+
     def to_commit(self) -> dict[TopicPartition, int]:
         """The next offset to read for each partition that moved since the last `committed`."""
         ready = {}

@@ -5,6 +5,7 @@ publishes them again under the same CloudEvents id.
 """
 
 import asyncio
+from datetime import UTC, datetime
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -15,6 +16,7 @@ from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import outbox
 from calbus.store.outbox import Pending
+from calbus.telemetry import CHANGE_SECONDS, OUTBOX_SECONDS, PUBLISHED
 from schemas.events import Topic
 
 BATCH_MAX_EVENTS = 500
@@ -72,7 +74,16 @@ class Relay:
                 await send_all(self._producer, f"{self._topic_prefix}.{Topic.OUTCOMES}", records)
             for acknowledgement in acknowledgements:
                 await acknowledgement
+        _count(taken, datetime.now(UTC))
         return len(taken)
+
+
+def _count(events: list[Pending], now: datetime) -> None:
+    for event in events:
+        PUBLISHED.labels(event.topic).inc()
+        OUTBOX_SECONDS.observe(max((now - event.decided_at).total_seconds(), 0.0))
+        if event.happened_at is not None:
+            CHANGE_SECONDS.observe(max((now - event.happened_at).total_seconds(), 0.0))
 
 
 def _headers(event: Pending) -> list[tuple[str, bytes]]:

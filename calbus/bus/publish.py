@@ -25,7 +25,8 @@ class PublishError(Exception):
     """A line of the file is not an event that can be published; the message names the line and the fault."""
 
 
-Message = tuple[Topic, bytes, bytes]
+Message = tuple[Topic, bytes, bytes | None]
+"""Topic, key and value; a value of None is a tombstone."""
 
 
 def read_file(file: Path) -> list[Message]:

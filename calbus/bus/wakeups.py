@@ -6,14 +6,14 @@ import orjson
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from asyncpg.pgproto.pgproto import UUID as QuickUUID  # noqa: N811 (a UUID, made without Python's own work)
 
+from calbus.bus.batches import Record, send_all
 from calbus.store.entries import Due
 
 
 async def send_wakeups(producer: AIOKafkaProducer, topic: str, due: list[Due]) -> None:
     """Wake the writers; returns when all are acknowledged. An entry without a mailbox goes to any one of them."""
-    acknowledgements = [await producer.send(topic, key=_key(entry).encode(), value=_encode(entry)) for entry in due]
-    for acknowledgement in acknowledgements:
-        await acknowledgement
+    if due:
+        await send_all(producer, topic, (Record(_key(entry).encode(), _encode(entry), []) for entry in due))
 
 
 def _key(entry: Due) -> str:

@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from calbus.graph.errors import Fault, Scope, token_fault
 from calbus.settings import GraphSettings, SettingsError
+from calbus.telemetry import CREDENTIAL_EXPIRY, DIRECTORIES, TOKEN_EXPIRY_SECONDS
 from schemas.reasons import Reason
 
 DIRECTORIES_MAX = 10_000
@@ -38,6 +40,7 @@ class _Directory:
     token: str = ""
     fetched_at: float = 0.0
     valid_until: float = 0.0
+    ends_at: float = 0.0
     bears_roles: bool | None = None
     refusal: Fault | None = None
     refusal_until: float = 0.0
@@ -74,6 +77,7 @@ class Tokens:
         self._directories: OrderedDict[str, _Directory] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
         self._threads = ThreadPoolExecutor(TOKEN_THREADS, thread_name_prefix="msal")
+        _show_credential(settings)
 
     def close(self) -> None:
         """Let go of the threads."""
@@ -102,7 +106,8 @@ class Tokens:
             held.refusal = None
             held.token, held.fetched_at = answer["access_token"], time.monotonic()
             held.bears_roles = _bears_roles(held.token)
-            held.valid_until = time.monotonic() + max(int(answer["expires_in"]) - TOKEN_MARGIN_S, 1)
+            held.ends_at = time.monotonic() + int(answer["expires_in"])
+            held.valid_until = max(held.ends_at - TOKEN_MARGIN_S, time.monotonic() + 1)
             return held.token
 
     def reject(self, directory: str, token: str) -> None:
@@ -131,6 +136,23 @@ class Tokens:
         """
         held = self._directories.get(directory)
         return None if held is None or not held.token else held.bears_roles
+
+    def show(self) -> None:
+        """Set the gauges."""
+        now = time.monotonic()
+        counts = {"valid": 0, "expired": 0, "refused": 0}
+        left_s = []
+        for held in self._directories.values():
+            if held.refusal is not None:
+                counts["refused"] += 1
+            elif held.token and held.ends_at > now:
+                counts["valid"] += 1
+                left_s.append(held.ends_at - now)
+            elif held.token:
+                counts["expired"] += 1
+        for state, number in counts.items():
+            DIRECTORIES.labels(state).set(number)
+        TOKEN_EXPIRY_SECONDS.set(min(left_s, default=0.0))
 
     def _held(self, directory: str) -> _Directory:
         held = self._directories.get(directory)
@@ -174,6 +196,15 @@ def _bears_roles(token: str) -> bool | None:
     except ValueError:
         return None
     return bool(claims.get("roles")) if isinstance(claims, dict) else None
+
+
+def _show_credential(settings: GraphSettings) -> None:
+    if settings.client_certificate_file is not None:
+        certificate = load_pem_x509_certificate(settings.client_certificate_file.read_bytes())
+        CREDENTIAL_EXPIRY.labels("certificate").set(certificate.not_valid_after_utc.timestamp())
+    elif settings.client_secret_expires_on is not None:
+        ends = datetime.combine(settings.client_secret_expires_on, datetime.min.time(), UTC)
+        CREDENTIAL_EXPIRY.labels("secret").set(ends.timestamp())
 
 
 def _credential(settings: GraphSettings) -> Any:

@@ -8,13 +8,17 @@ from calbus.graph.errors import Fault
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; `path` begins with a slash, its parts percent-encoded. `operation` is for metrics."""
+    """One request; `path` begins with a slash, its parts percent-encoded.
+
+    `operation` is for metrics. `correlation` names the event on the bus because of which it is sent, if one is.
+    """
 
     operation: str
     method: str
     path: str
     headers: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] | None = None
+    correlation: str | None = None
 
 
 @dataclass(slots=True)

@@ -1,19 +1,20 @@
 """Calls to Microsoft Graph: one request alone, several in `$batch`; every one gets an answer or a fault of its own."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from ssl import SSLContext, create_default_context
 from typing import Any
-from uuid import uuid4
 
 import aiohttp
 import orjson
 
+from calbus.correlation import client_request_id
 from calbus.graph.auth import TokenRefusedError, Tokens
 from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope, fault_of
@@ -23,6 +24,9 @@ from schemas.reasons import Reason
 
 BATCH_MAX_REQUESTS = 20
 CONNECTIONS_MAX = 256
+SHOW_INTERVAL_S = 5.0
+CLIENT_REQUEST_ID = "client-request-id"
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class GraphClient:
@@ -73,25 +77,30 @@ class GraphClient:
         return responses, set()
 
     async def _single(self, token: str, request: Request) -> Response:
-        started = time.perf_counter()
+        started, own_id = time.perf_counter(), client_request_id(request.correlation)
         try:
-            status, headers, body = await self._call(token, request.method, request.path, request.headers, request.body)
+            sent = {**request.headers, CLIENT_REQUEST_ID: own_id}
+            status, headers, body = await self._call(token, request.method, request.path, sent, request.body)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             # A call that hangs, sent alone, says something about the mailbox.
             scope = Scope.MAILBOX if isinstance(error, TimeoutError) else Scope.ENTRY
-            return Response(0, None, replace(_unanswered(error), scope=scope))
+            return _told(request, own_id, Response(0, None, replace(_unanswered(error), scope=scope)))
         finally:
             GRAPH_SECONDS.labels("single").observe(time.perf_counter() - started)
-        return _response(status, headers, body)
+        return _told(request, own_id, _response(status, headers, body), headers)
 
     async def _batch(self, token: str, requests: Sequence[Request]) -> list[Response]:
         """Pack the requests into one call. An item that the answer leaves out may have been applied."""
         started = time.perf_counter()
-        payload = {"requests": [_item(str(number), request) for number, request in enumerate(requests)]}
+        own_ids = [client_request_id(request.correlation) for request in requests]
+        items = zip(requests, own_ids, strict=True)
+        payload = {"requests": [_item(str(number), *item) for number, item in enumerate(items)]}
+        envelope = {CLIENT_REQUEST_ID: client_request_id(None)}
         try:
-            status, headers, body = await self._call(token, "POST", "/$batch", {}, payload)
+            status, headers, body = await self._call(token, "POST", "/$batch", envelope, payload)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return [Response(0, None, _unanswered(error))] * len(requests)
+            unanswered = Response(0, None, _unanswered(error))
+            return [_told(*item, unanswered) for item in zip(requests, own_ids, strict=True)]
         finally:
             GRAPH_SECONDS.labels("batch").observe(time.perf_counter() - started)
         if status in (400, 413):
@@ -102,13 +111,15 @@ class GraphClient:
             fault = fault_of(status, headers, body, now=datetime.now(UTC))
             if fault is None or fault.reason not in _OF_ALL_ITEMS:
                 fault = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY, may_be_applied=True, code=f"batch {status}")
-            return [Response(status, None, fault)] * len(requests)
-        return [_of_batch(answers.get(str(number))) for number in range(len(requests))]
+            refused = Response(status, None, fault)
+            return [_told(*item, refused, headers) for item in zip(requests, own_ids, strict=True)]
+        responses = [_of_batch(answers.get(str(number))) for number in range(len(requests))]
+        return [_told(*item, headers=headers) for item in zip(requests, own_ids, responses, strict=True)]
 
     async def _call(
         self, token: str, method: str, path: str, headers: dict[str, str], body: Any
     ) -> tuple[int, dict[str, str], Any]:
-        sent = {"Authorization": f"Bearer {token}", "client-request-id": str(uuid4()), **headers}
+        sent = {"Authorization": f"Bearer {token}", **headers}
         data = None
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -119,14 +130,29 @@ class GraphClient:
             return response.status, named, _json(content)
 
 
-def _item(number: str, request: Request) -> dict[str, Any]:
+def _told(request: Request, own_id: str, response: Response, headers: Mapping[str, str] = _NO_HEADERS) -> Response:
+    """The same, once the log has a line of it where somebody wants so many; a fault bears our own id of the request."""
+    fault = response.fault
+    if logging.getLogger("calbus").isEnabledFor(logging.DEBUG):
+        log.debug(
+            "graph request",
+            operation=request.operation,
+            status=response.status,
+            reason=fault.reason if fault is not None else None,
+            correlation=request.correlation,
+            client_request_id=own_id,
+            request_id=fault.request_id if fault is not None and fault.request_id else headers.get("request-id", ""),
+        )
+    return response if fault is None else replace(response, fault=replace(fault, client_request_id=own_id))
+
+
+def _item(number: str, request: Request, own_id: str) -> dict[str, Any]:
     item: dict[str, Any] = {"id": number, "method": request.method, "url": request.path}
-    headers = dict(request.headers)
+    headers = {**request.headers, CLIENT_REQUEST_ID: own_id}
     if request.body is not None:
         headers["Content-Type"] = "application/json"
         item["body"] = request.body
-    if headers:
-        item["headers"] = headers
+    item["headers"] = headers
     return item
 
 
@@ -184,6 +210,12 @@ def _status_class(response: Response) -> str:
     return f"{response.status // 100}xx" if response.status else "none"
 
 
+async def _show(tokens: Tokens) -> None:
+    while True:
+        tokens.show()
+        await asyncio.sleep(SHOW_INTERVAL_S)
+
+
 def _trusting(settings: GraphSettings) -> SSLContext | bool:
     if settings.graph_ca_file is None:
         return True
@@ -206,6 +238,10 @@ async def graph_client(settings: GraphSettings) -> AsyncIterator[GraphClient]:
         # Graph's gateways set cookies that only pin a client to one of them.
         cookies = aiohttp.DummyCookieJar()
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=cookies) as session:
-            yield GraphClient(settings, session, tokens)
+            showing = asyncio.create_task(_show(tokens))
+            try:
+                yield GraphClient(settings, session, tokens)
+            finally:
+                showing.cancel()
     finally:
         tokens.close()

@@ -40,6 +40,8 @@ class Fault:
     """Graph's own word, for the log."""
     request_id: str = ""
     """Graph's id of the request, which Microsoft's support asks for."""
+    client_request_id: str = ""
+    """Ours, which Graph keeps too."""
 
 
 _MAILBOX_404 = {

@@ -10,6 +10,7 @@ import asyncpg
 from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place, target_of
 from calbus.recurrence import StandingSeries
 from calbus.store.connection import Connection
+from calbus.values import value
 from schemas.items import Kind
 from schemas.reasons import Reason
 
@@ -21,8 +22,9 @@ _COLUMNS = """
     e.parked_at IS NOT NULL AS parked, e.master_hash, e.standing_series, e.left_behind
 """
 
+# Planning compares contents by their hash.
 _LOCK_OF_ITEMS = f"""
-SELECT {_COLUMNS} FROM entry e
+SELECT {_COLUMNS.replace("e.content,", "NULL::jsonb AS content,")} FROM entry e
 JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
   ON e.tenant = k.tenant AND e.source = k.source AND e.kind = k.kind AND e.id = k.id
 ORDER BY e.entry_id
@@ -48,18 +50,20 @@ _ENDS_TOUCH = "entry.touched IS NOT NULL AND excluded.revision > entry.revision 
 
 _PUT_DESIRED = f"""
 INSERT INTO entry (entry_id, tenant, source, kind, id, assignee, revision, plan, intent, reason, directory, mailbox,
-                   content, content_hash, owed, due_at, published_at, since, calendar, assigner, notice)
+                   content, content_hash, owed, due_at, published_at, since, calendar, assigner, notice, correlation)
 SELECT * FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::text[],
     $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::bytea[], $15::boolean[], $16::timestamptz[],
-    $17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[], $21::text[]
+    $17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[], $21::text[], $22::text[]
 ) ORDER BY 1
 ON CONFLICT (entry_id) DO UPDATE SET
     revision = excluded.revision, plan = excluded.plan, intent = excluded.intent, reason = excluded.reason,
     directory = excluded.directory, mailbox = excluded.mailbox, content = excluded.content,
     content_hash = excluded.content_hash, owed = excluded.owed, due_at = excluded.due_at,
     published_at = excluded.published_at, since = excluded.since, calendar = excluded.calendar,
-    assigner = excluded.assigner, notice = excluded.notice, refusal = NULL, attempts = 0, last_error = NULL,
+    assigner = excluded.assigner, notice = excluded.notice,
+    -- A changed setting plans anew what the same event asked for.
+    correlation = coalesce(excluded.correlation, entry.correlation), refusal = NULL, attempts = 0, last_error = NULL,
     changed_at = now(),
     -- What its user changed stood until now: what stands there is not what was applied, even if the plan is the same.
     applied_hash = CASE WHEN {_ENDS_TOUCH} THEN NULL ELSE entry.applied_hash END,
@@ -99,7 +103,7 @@ WITH locked AS (
     RETURNING e.entry_id, e.write_version
 )
 SELECT {_COLUMNS}, coalesce(m.write_version, e.write_version) AS write_version, e.attempts, e.published_at,
-    e.doubted_at, e.refusal, e.access_asked_at
+    e.doubted_at, e.refusal, e.access_asked_at, e.correlation
 FROM locked e LEFT JOIN marked m USING (entry_id)
 """  # noqa: S608
 
@@ -170,6 +174,7 @@ UPDATE entry e SET plan = e.plan + 1, owed = true, refusal = NULL, attempts = 0,
                    changed_at = now()
 FROM unnest($1::uuid[], $2::bigint[]) AS r (entry_id, plan) JOIN locked USING (entry_id)
 WHERE e.entry_id = r.entry_id AND e.plan = r.plan AND e.refusal IS NOT NULL AND NOT e.owed
+RETURNING e.entry_id
 """
 
 # Also those that wait because the check itself is forbidden, and those that are being checked at this moment: what they
@@ -226,17 +231,34 @@ SELECT e.entry_id, e.tenant, e.directory, e.mailbox, e.applied_directory, e.appl
 FROM entry e WHERE e.entry_id = ANY ($1::uuid[])
 """
 
-_PUT_WIDTH = 21
+# Each part has an index of its own. What stands parked owes its outcome too.
+_COUNT_OPEN = """
+SELECT d.due, d.waiting, d.resting, d.oldest_s,
+       (SELECT count(*) FROM entry WHERE parked_at IS NOT NULL AND owed) AS parked,
+       (SELECT count(*) FROM entry WHERE owed AND due_at IS NULL AND parked_at IS NULL) AS stranded
+FROM (
+    SELECT count(*) FILTER (WHERE due_at <= now()) AS due,
+           count(*) FILTER (WHERE due_at > now() AND due_at < 'infinity') AS waiting,
+           count(*) FILTER (WHERE due_at = 'infinity') AS resting,
+           coalesce(extract(epoch FROM now() - min(changed_at) FILTER (WHERE due_at < 'infinity')), 0)::float
+             AS oldest_s
+    FROM entry WHERE due_at IS NOT NULL AND owed
+) d
+"""
+
+_PUT_WIDTH = 22
 _RECORD_WIDTH = 21
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Planned:
     """An entry as ingest leaves it: with its new desired state, and when it is due if a writer has work."""
 
     entry: Entry
     due_at: datetime | None
     published_at: datetime | None
+    correlation: str | None = None
+    """Of the event that is the cause; None if it is not an event of the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +275,8 @@ class Loaded:
     """Why a writer refused the newest plan; None if none did."""
     access_asked_at: datetime | None = None
     """What was read before about who may edit the calendar does not count."""
+    correlation: str | None = None
+    """Of the event that asked for what is desired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +308,7 @@ class Result:
     """As it was loaded: asked for again meanwhile, what is not done yet is due at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Due:
     """An entry that a writer should look at, and where."""
 
@@ -293,9 +317,19 @@ class Due:
     target: Place | None
 
 
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Entries that owe an outcome, by state, and for how long the oldest has that neither rests nor is parked."""
+
+    by_state: dict[str, int]
+    oldest_s: float
+
+
 async def lock_of_items(connection: Connection, keys: Iterable[ItemKey]) -> list[Entry]:
-    """All entries of these items, locked until the transaction ends."""
+    """All entries of these items, locked until the transaction ends; of what is planned only the hash."""
     wanted = sorted(keys)
+    if not wanted:
+        return []
     rows = await connection.fetch(
         _LOCK_OF_ITEMS,
         [key.tenant for key in wanted],
@@ -327,7 +361,7 @@ async def put_desired(connection: Connection, planned: list[Planned]) -> None:
     if not planned:
         return
     rows = [_desired_row(plan) for plan in planned]
-    await connection.execute(_PUT_DESIRED, *_transpose(rows, _PUT_WIDTH))
+    await connection.execute(_PUT_DESIRED, *_shortened(_transpose(rows, _PUT_WIDTH)))
 
 
 async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[Loaded]:
@@ -345,6 +379,7 @@ async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[L
             row["doubted_at"],
             Reason(row["refusal"]) if row["refusal"] is not None else None,
             row["access_asked_at"],
+            row["correlation"],
         )
         for row in rows
     ]
@@ -356,17 +391,19 @@ async def record(connection: Connection, results: list[Result]) -> dict[UUID, bo
     A result is left out when another writer recorded meanwhile: what it says may be out of date.
     """
     rows = [_result_row(result) for result in results]
-    columns = _transpose(rows, _RECORD_WIDTH)
-    # Each element costs the driver time, and `unnest` fills up with NULL what is shorter.
-    shortened = [[] if column.count(None) == len(column) else column for column in columns]
-    recorded = await connection.fetch(_RECORD, *shortened)
+    recorded = await connection.fetch(_RECORD, *_shortened(_transpose(rows, _RECORD_WIDTH)))
     return {row["entry_id"]: row["current"] for row in recorded}
 
 
-async def reopen(connection: Connection, refused: list[tuple[UUID, int]]) -> None:
-    """Give entries whose refusal no longer holds, each with the plan that was refused, a new plan of the same."""
-    if refused:
-        await connection.execute(_REOPEN, [entry_id for entry_id, _ in refused], [plan for _, plan in refused])
+async def reopen(connection: Connection, refused: list[tuple[UUID, int]]) -> int:
+    """Give entries whose refusal no longer holds, each with the plan that was refused, a new plan of the same.
+
+    Gives how many have got one.
+    """
+    if not refused:
+        return 0
+    entry_ids, plans = [entry_id for entry_id, _ in refused], [plan for _, plan in refused]
+    return len(await connection.fetch(_REOPEN, entry_ids, plans))
 
 
 async def ask_access(pool: asyncpg.Pool, tenant: str, *, assignee: str | None, owner: str | None) -> None:
@@ -442,9 +479,11 @@ async def due_of(connection: Connection, entry_ids: list[UUID]) -> list[Due]:
     return [Due(row["entry_id"], row["tenant"], _target(row)) for row in rows]
 
 
-async def count_owed(pool: asyncpg.Pool) -> int:
-    """How many entries still owe the outcome of their newest plan."""
-    return int(await pool.fetchval("SELECT count(*) FROM entry WHERE due_at IS NOT NULL AND owed"))
+async def count_open(pool: asyncpg.Pool) -> Open:
+    """How many entries still owe the outcome of their newest plan, by what they wait for."""
+    row = await pool.fetchrow(_COUNT_OPEN)
+    assert row is not None
+    return Open({state: row[state] for state in ("due", "waiting", "resting", "parked", "stranded")}, row["oldest_s"])
 
 
 _INTENTS = {intent.value: intent for intent in Intent}
@@ -532,6 +571,7 @@ def _desired_row(planned: Planned) -> tuple[object, ...]:
         desired.place.calendar if desired.place else None,
         desired.assigner,
         desired.notice,
+        planned.correlation,
     )
 
 
@@ -561,6 +601,11 @@ def _result_row(result: Result) -> tuple[object, ...]:
         # Told with the outcome that this result decides.
         None if result.settled else applied.left_behind,
     )
+
+
+def _shortened(columns: list[list[object]]) -> list[list[object]]:
+    """Without columns of NULL: each element costs the driver time, and `unnest` fills up what is shorter."""
+    return [[] if column.count(None) == len(column) else column for column in columns]
 
 
 def _transpose(rows: list[tuple[object, ...]], width: int) -> list[list[object]]:

@@ -8,8 +8,10 @@ import asyncpg
 
 from calbus.entry import ItemKey
 from calbus.store.connection import Connection
+from calbus.values import value
 from schemas.items import ActionUpserted, ContactUpserted, ItemUpserted, Kind
 
+_KINDS = {kind.value: kind for kind in Kind}
 _MODELS: dict[Kind, type[ItemUpserted]] = {Kind.ACTION: ActionUpserted, Kind.CONTACT: ContactUpserted}
 
 _OF_KEYS = """
@@ -20,6 +22,7 @@ JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source
 ORDER BY i.tenant, i.source, i.kind, i.id
 """
 _LOCK = f"{_OF_KEYS} FOR UPDATE OF i"
+_LOCK_BARE = _LOCK.replace("i.body", "NULL::jsonb AS body")
 
 REVISIONS_KEPT_MAX = 10
 
@@ -57,7 +60,7 @@ class RacedError(Exception):
     """Another process stored one of the items for the first time, between our look and our write: do it all again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StoredItem:
     """An item as it stands; `item` is None if it was deleted. `published_at` is that of a revision to be stored."""
 
@@ -65,6 +68,8 @@ class StoredItem:
     content_hash: bytes
     item: ItemUpserted | None
     published_at: datetime | None = None
+    body: str | None = None
+    """Of a revision to be stored: the item in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,11 @@ async def lock(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemKey,
     return await _fetch(connection, _LOCK, keys)
 
 
+async def lock_bare(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
+    """The same without what the items say: enough to judge revisions, and many times quicker."""
+    return await _fetch(connection, _LOCK_BARE, keys)
+
+
 async def of_keys(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
     """Those of the items that there are, as they are; nothing is locked."""
     return await _fetch(connection, _OF_KEYS, keys)
@@ -88,7 +98,11 @@ async def of_keys(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemK
 
 async def _fetch(connection: Connection, query: str, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
     rows = await connection.fetch(query, *_columns(sorted(keys)))
-    return {ItemKey(row["tenant"], row["source"], Kind(row["kind"]), row["id"]): _stored(row) for row in rows}
+    found = {}
+    for tenant, source, kind, item_id, revision, content_hash, body in (row.values() for row in rows):
+        item = _MODELS[_KINDS[kind]].model_validate_json(body) if body else None
+        found[ItemKey(tenant, source, _KINDS[kind], item_id)] = StoredItem(revision, content_hash, item)
+    return found
 
 
 async def named(
@@ -134,7 +148,7 @@ def _rows(items: dict[ItemKey, StoredItem]) -> tuple[list[object], ...]:
         [item.content_hash for item in stored],
         [item.item.project if item.item else None for item in stored],
         [item.item.owner if item.item else None for item in stored],
-        [item.item.model_dump_json() if item.item else None for item in stored],
+        [item.body for item in stored],
         [item.published_at for item in stored],
     )
 

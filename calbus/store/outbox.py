@@ -13,9 +13,16 @@ from schemas.results import Outcome
 _OUTCOME = EVENT_TYPES[TYPE_NAMES[Outcome]]
 
 _INSERT = """
+INSERT INTO outbox (topic, type, key, event_id, value, created_at, happened_at)
+SELECT e.topic, e.type, e.key, e.event_id, e.value, $6, e.happened_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $7::timestamptz[])
+  AS e (topic, type, key, event_id, value, happened_at)
+"""
+
+_INSERT_TOLD = """
 INSERT INTO outbox (topic, type, key, event_id, value, created_at)
-SELECT e.topic, e.type, e.key, e.event_id, e.value, $6
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[]) AS e (topic, type, key, event_id, value)
+SELECT $1, $2, split_part(e.event_id, ':', 1), e.event_id, e.value, $5
+FROM unnest($3::text[], $4::bytea[]) AS e (event_id, value)
 """
 
 _INSERT_TOLD = """
@@ -31,7 +38,11 @@ WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS ours)
 DELETE FROM outbox WHERE outbox_id IN (
     SELECT outbox_id FROM outbox WHERE topic = $2 OR (SELECT ours FROM turn)
     ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED
-) RETURNING outbox_id, topic, type, key, event_id, value, created_at
+) RETURNING outbox_id, topic, type, key, event_id, value, created_at, happened_at
+"""
+
+_WAITING = """
+SELECT count(*) AS events, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float AS oldest_s FROM outbox
 """
 # Any constant will do, as long as no other program on this database uses it.
 _ORDERED_LOCK_ID = 0x63616C6275736F
@@ -39,11 +50,15 @@ _ORDERED_LOCK_ID = 0x63616C6275736F
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An event for the bus. `event_id` is its CloudEvents id: the same however often it is published."""
+    """An event for the bus. `event_id` is its CloudEvents id: the same however often it is published.
+
+    `happened_at`: of a change in Outlook, when it happened, if anybody says so.
+    """
 
     event_id: str
     key: str
     data: Model
+    happened_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -56,6 +71,15 @@ class Pending:
     event_id: str
     value: bytes
     decided_at: datetime
+    happened_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What stands in the outbox: how many events, and for how long the oldest."""
+
+    events: int
+    oldest_s: float
 
 
 async def add(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
@@ -93,7 +117,15 @@ async def add_messages(connection: Connection, messages: Sequence[Message], now:
         [message.event_id for message in messages],
         [message.data.model_dump_json().encode() for message in messages],
         now,
+        [message.happened_at for message in messages],
     )
+
+
+async def waiting(connection: Connection) -> Waiting:
+    """How much waits to be published."""
+    row = await connection.fetchrow(_WAITING)
+    assert row is not None
+    return Waiting(row["events"], row["oldest_s"])
 
 
 async def take(connection: Connection, limit: int) -> list[Pending]:
@@ -107,6 +139,7 @@ async def take(connection: Connection, limit: int) -> list[Pending]:
             row["event_id"],
             row["value"],
             row["created_at"],
+            row["happened_at"],
         )
         for row in sorted(rows, key=lambda row: row["outbox_id"])
     ]

@@ -47,6 +47,12 @@ WHERE s.lane = d.lane
 RETURNING {_COLUMNS}
 """  # noqa: S608
 
+_CLAIM_LANES = f"""
+UPDATE mailbox_subscription s SET lease = s.lease + 1, lease_until = $2
+WHERE lane = ANY ($3::text[]) AND (lease_until IS NULL OR lease_until <= $1)
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+
 # Whether it is still wanted may have changed meanwhile: then the next step is another one, and due at once.
 _RECORD = """
 UPDATE mailbox_subscription SET
@@ -156,6 +162,17 @@ async def claim(
 ) -> list[Kept]:
     """Take what is due and nobody has in hand, longest due first; others may again when the lease has run out."""
     return [_kept(row) for row in await pool.fetch(_CLAIM, now, until, limit, may_create)]
+
+
+async def claim_lanes(pool: asyncpg.Pool, lanes: Sequence[str], now: datetime, until: datetime) -> list[Kept]:
+    """Take those of these mailboxes that nobody has in hand, whenever they are due."""
+    return [_kept(row) for row in await pool.fetch(_CLAIM_LANES, now, until, list(lanes))]
+
+
+async def still_subscribed(pool: asyncpg.Pool, lanes: Sequence[str]) -> list[datetime | None]:
+    """Of those of these mailboxes that calbus is, or may be, told of: when that ends, if it is known."""
+    rows = await pool.fetch("SELECT expires_at FROM mailbox_subscription WHERE lane = ANY ($1::text[])", list(lanes))
+    return [row["expires_at"] for row in rows]
 
 
 async def record(connection: Connection, kept: Kept, now: datetime, *, release: bool) -> bool:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -13,6 +14,9 @@ from calbus.store.connection import Connection
 from calbus.store.pulls import ask_failing
 from schemas.items import Kind
 from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, Scope, SettingsEvent, TenantSettings
+
+# So many settings, by what they say, are remembered as they were read.
+SETTINGS_READ_MAX = 20_000
 
 # An account's body is told by its required fields from that of one that was unlinked.
 _MODELS: dict[str, TypeAdapter[Any]] = {
@@ -133,8 +137,7 @@ _TOUCHED = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SettingKey:
+class SettingKey(NamedTuple):
     """Names one setting: `name` is the project or the user, and empty for the tenant's own."""
 
     tenant: str
@@ -163,6 +166,16 @@ class Progress:
 
     pending: int
     items_left: int
+
+
+_SCOPES = {scope.value: scope for scope in Scope}
+
+
+@lru_cache(maxsize=SETTINGS_READ_MAX)
+def _read(scope: str, body: str) -> SettingsEvent:
+    """What a stored setting says. Settings change seldom and are asked for with every batch."""
+    event: SettingsEvent = _MODELS[scope].validate_json(body)
+    return event
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +219,8 @@ async def fetch(connection: Connection, keys: Iterable[SettingKey]) -> Settings:
         [key.name for key in wanted],
     )
     events = {
-        SettingKey(row["tenant"], Scope(row["scope"]), row["name"]): _MODELS[row["scope"]].validate_json(row["body"])
-        for row in rows
+        SettingKey(tenant, _SCOPES[scope], name): _read(scope, body)
+        for scope, tenant, name, body in (row.values() for row in rows)
     }
     accounts = [key for key in wanted if key.scope is Scope.ACCOUNT]
     activations = await connection.fetch(_ACTIVATED, [key.tenant for key in accounts], [key.name for key in accounts])

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from calbus.admin import Pulse, admin_server
-from calbus.bus.kafka import consumer, producer, watch_kafka
+from calbus.bus.kafka import consumer, producer, watch_kafka, watch_lag
 from calbus.bus.outbox import Relay
 from calbus.cli import command_of
 from calbus.lifecycle import run
@@ -15,6 +15,7 @@ from calbus.outage import Dependency, kafka, postgres
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
+from calbus.vitals import watch_process
 from services.ingest.handler import GROUP, INPUT, Handler
 from services.ingest.removals import Watch
 from services.ingest.replans import Replanner
@@ -52,6 +53,8 @@ async def serve(settings: IngestSettings) -> None:
         log.info("ingest is running")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watch_kafka(sender, broker))
+            tasks.create_task(watch_lag(reader, settings, INPUT))
+            tasks.create_task(watch_process(pool, database))
             tasks.create_task(relay.run())
             tasks.create_task(replanner.run())
             tasks.create_task(watch.run())

@@ -1,10 +1,10 @@
 """What an entry says: an item in the words of a calendar. Pure."""
 
-from dataclasses import dataclass
 from datetime import date, datetime
 
 from calbus.entry import Content, ShowAs
 from calbus.recurrence import Recurrence
+from calbus.values import value
 from schemas.items import ItemUpserted, Status
 from schemas.switches import ProjectSettings, TenantSettings
 from services.ingest.recurrences import Refusal, series_of
@@ -26,7 +26,7 @@ COLORS = {
 _OVER = frozenset((Status.COMPLETED, Status.CANCELLED))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Draft:
     """What the entry should say, and what upstream should hear of how it came about; usually nothing."""
 

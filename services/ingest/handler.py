@@ -3,12 +3,15 @@
 The decisions stand in intake.py and planner.py; here is the order of effects and what happens when one fails.
 """
 
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from typing import cast
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord
@@ -18,24 +21,26 @@ from calbus.bus.cloudevents import UnreadableError, decode
 from calbus.bus.dead_letters import send_dead_letters
 from calbus.bus.kafka import topic_name
 from calbus.bus.wakeups import send_wakeups
+from calbus.correlation import correlation_of
 from calbus.entry import ItemKey
 from calbus.outage import Dependency
+from calbus.outcomes import Told
 from calbus.revisions import Verdict
 from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches, unread
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
 from calbus.store.touched import end_overrides, overrides_of
-from calbus.telemetry import OUTCOMES, RECORDS, UNPLANNABLE, frames_of, log
+from calbus.telemetry import INGEST_SECONDS, OUTCOMES, PLANS, RECORDS, UNPLANNABLE, frames_of, log
 from schemas.events import Topic
 from schemas.fields import Identifier
-from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemUpserted
+from schemas.items import ItemEvent, ItemUpserted
 from schemas.reasons import Reason
-from schemas.results import AccessRecheckRequested, Outcome, RemovalsConfirmed, SyncRequested
+from schemas.results import AccessRecheckRequested, RemovalsConfirmed, SyncRequested
 from schemas.switches import Scope, SettingsEvent, settings_key
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
-from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in
+from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in, upserted
 from services.ingest.unread import unread_of
 
 GROUP = "ingest"
@@ -90,12 +95,14 @@ class Handler:
         self._postgres = postgres
         self._kafka = kafka
         self._prefix = f"{settings.topic_prefix}."
+        self._topics = {topic_name(settings, topic): topic for topic in INPUT}
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> int:
         """Take a batch in; gives how many outcomes were stored for the relay.
 
         Returns only when every message is planned, ignored with a count, or acknowledged as a dead letter.
         """
+        began_s = time.perf_counter()
         batch = self._read(records)
         # In the order in which tenants and the status of their accounts are locked everywhere, so that two processes
         # never wait for each other's locks; the sort is stable, so the messages of one setting stay in theirs.
@@ -111,6 +118,7 @@ class Handler:
             self._count(record, Verdict.ACCEPTED)
         await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
         await self._remember(batch.unreadable)
+        INGEST_SECONDS.observe(time.perf_counter() - began_s)
         return outcomes
 
     def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
@@ -124,7 +132,7 @@ class Handler:
         return batch
 
     def _read_one(self, record: ConsumerRecord, batch: _Batch) -> None:
-        topic = Topic(record.topic.removeprefix(self._prefix))
+        topic = self._topics[record.topic]
         if topic is Topic.SETTINGS and record.value is None:
             batch.changes.append((record, _key_of_tombstone(record.key), None))
             return
@@ -132,8 +140,10 @@ class Handler:
         if event.type.topic is not topic:
             raise UnreadableError(Reason.WRONG_TOPIC, f"{event.type.name} belongs on {event.type.topic}")
         data = event.data
-        if isinstance(data, ActionUpserted | ActionDeleted | ContactUpserted | ContactDeleted):
-            batch.items.append((record, Arrival(data, _published_at(record))))
+        if topic is Topic.ACTIONS or topic is Topic.CONTACTS:
+            # Asking of what class it is would take as long as what follows.
+            correlation = correlation_of(event.source, event.id)
+            batch.items.append((record, Arrival(cast("ItemEvent", data), _published_at(record), correlation)))
             return
         if isinstance(data, AccessRecheckRequested | RemovalsConfirmed):
             batch.requests.append((record, data))
@@ -184,14 +194,25 @@ class Handler:
                 batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, name)))
                 self._count(part[0][0], "dead_letter")
                 continue
-            for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
-                self._judge(record, verdict, arrival.event.revision, batch)
+            self._judge_all(part, intake.verdicts, batch)
             count_outcomes(intake.outcomes)
+            PLANS.labels("event").inc(intake.plans)
+            _tell_taken_in(part, intake)
             if intake.removals:
                 self._watch.wake()
             wakeups += due(intake)
             outcomes += len(intake.outcomes)
         return wakeups, outcomes
+
+    def _judge_all(self, part: list[tuple[ConsumerRecord, Arrival]], verdicts: list[Verdict], batch: _Batch) -> None:
+        counts: Counter[tuple[str, Verdict]] = Counter()
+        for (record, arrival), verdict in zip(part, verdicts, strict=True):
+            if verdict is Verdict.REUSED:
+                self._judge(record, verdict, arrival.event.revision, batch)
+            else:
+                counts[record.topic, verdict] += 1
+        for (topic, verdict), count in counts.items():
+            RECORDS.labels(topic.removeprefix(self._prefix), verdict).inc(count)
 
     def _judge(self, record: ConsumerRecord, verdict: Verdict, revision: int, batch: _Batch) -> None:
         if verdict is Verdict.REUSED:
@@ -239,21 +260,21 @@ async def store(
     versions: dict[ItemKey, list[ItemUpserted]] = {}
     for arrival in arrivals:
         of_item = versions.setdefault(key_of(arrival.event), [])
-        if isinstance(arrival.event, ActionUpserted | ContactUpserted):
-            of_item.append(arrival.event)
+        if (item := upserted(arrival.event)) is not None:
+            of_item.append(item)
     tenants = {key.tenant for key in versions}
     await switches.lock_for_planning(connection, tenants)
-    stored = await items.lock(connection, versions)
+    stored = await items.lock_bare(connection, versions)
     current = await entries.lock_of_items(connection, stored)
     settings = await switches.fetch(connection, settings_needed(versions, current, tenants))
-    overrides = await overrides_of(connection, [entry.entry_id for entry in current])
+    overrides = await overrides_of(connection, [entry.entry_id for entry in current]) if current else {}
     with planning():
         intake = take_in(arrivals, stored, current, settings, now, overrides)
     await end_overrides(connection, intake.overrides_ended)
     await items.put(connection, intake.items, known=stored)
     alarms = await removals.judge_batch(connection, intake, current, thresholds, now)
     await entries.put_desired(connection, list(intake.planned.values()))
-    await outbox.add(connection, intake.outcomes, now)
+    await outbox.add_told(connection, intake.outcomes, now)
     return intake, alarms
 
 
@@ -275,10 +296,25 @@ def tell_at_fault(says: str, asked_by: str, error: Exception, **about: str) -> s
     return type(cause).__name__
 
 
-def count_outcomes(outcomes: list[Outcome]) -> None:
+def _tell_taken_in(part: list[tuple[ConsumerRecord, Arrival]], intake: Intake) -> None:
+    """A line for each message, where somebody wants so many."""
+    if not logging.getLogger("calbus").isEnabledFor(logging.DEBUG):
+        return
+    for (record, arrival), verdict in zip(part, intake.verdicts, strict=True):
+        log.debug(
+            "event taken in",
+            correlation=arrival.correlation,
+            tenant=arrival.event.tenant,
+            revision=arrival.event.revision,
+            verdict=verdict,
+            position=f"{record.topic}/{record.partition}/{record.offset}",
+        )
+
+
+def count_outcomes(outcomes: Iterable[Told]) -> None:
     """Count decided outcomes, once their transaction has committed."""
-    for decided in outcomes:
-        OUTCOMES.labels(decided.ending, decided.reason).inc()
+    for (ending, reason), count in Counter((one.ending, one.reason) for one in outcomes).items():
+        OUTCOMES.labels(ending, reason).inc(count)
 
 
 def _published_at(record: ConsumerRecord) -> datetime:

@@ -4,10 +4,11 @@ Pure: values in, values out. The handler loads what this needs and stores what i
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from hashlib import blake2b
+from typing import cast
 from uuid import UUID
 
 from calbus.entry import (
@@ -19,15 +20,16 @@ from calbus.entry import (
     content_hash_of,
     entry_id_of,
 )
-from calbus.outcomes import ending_without_writing, outcome
+from calbus.outcomes import Told, ending_without_writing, told
 from calbus.overrides import Override
 from calbus.revisions import Verdict, judge
 from calbus.store.entries import Planned
 from calbus.store.items import StoredItem
 from calbus.store.switches import SettingKey, Settings
+from calbus.values import value
 from schemas.items import ActionUpserted, ContactUpserted, ItemEvent, ItemUpserted
 from schemas.reasons import Reason
-from schemas.results import Ending, Outcome
+from schemas.results import Ending
 from schemas.switches import AccountSettings, AccountUnlinked, Leftovers, ProjectSettings, Scope, TenantSettings
 from services.ingest.planner import Decision, Standing, Switches, decide
 
@@ -40,12 +42,13 @@ Overrides = Mapping[UUID, tuple[Override, ...]]
 _NO_OVERRIDES: Overrides = {}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrival:
     """An item's message that was understood."""
 
     event: ItemEvent
     published_at: datetime
+    correlation: str | None = None
 
 
 @dataclass(slots=True)
@@ -54,7 +57,9 @@ class Intake:
 
     items: dict[ItemKey, StoredItem] = field(default_factory=dict)
     planned: dict[tuple[ItemKey, str], Planned] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Told] = field(default_factory=list)
+    plans: int = 0
+    """How many were made: more than are `planned`, if one entry was planned several times."""
     verdicts: list[Verdict] = field(default_factory=list)
     """One for each arrival, in order."""
     unsettled: list[Entry] = field(default_factory=list)
@@ -68,6 +73,14 @@ class Intake:
 def key_of(event: ItemEvent) -> ItemKey:
     """Names the item that the message is about."""
     return ItemKey(event.tenant, event.source, event.kind, event.id)
+
+
+_UPSERTED = (ActionUpserted, ContactUpserted)
+
+
+def upserted(event: ItemEvent) -> ItemUpserted | None:
+    """The item that the message carries; None if it is gone. By class, and not by `isinstance`, which is slow here."""
+    return cast("ItemUpserted", event) if type(event) in _UPSERTED else None
 
 
 def settings_needed(
@@ -99,8 +112,7 @@ def take_in(
     by_item = _by_item(entries)
     for arrival in arrivals:
         key = key_of(arrival.event)
-        item = arrival.event if isinstance(arrival.event, ActionUpserted | ContactUpserted) else None
-        incoming = StoredItem(arrival.event.revision, _hash(arrival.event), item, arrival.published_at)
+        incoming = _incoming(arrival)
         before = known.get(key)
         verdict = Verdict.ACCEPTED
         if before is not None:
@@ -110,7 +122,8 @@ def take_in(
         if verdict is Verdict.ACCEPTED:
             known[key] = intake.items[key] = incoming
             since = _since(arrival, first=before is None)
-            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, since, overrides)
+            cause = _Cause(since, arrival.correlation)
+            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, cause, overrides)
         elif verdict is Verdict.DUPLICATE:
             intake.unsettled += [entry for entry in by_item.get(key, {}).values() if entry.owed and not entry.parked]
     return intake
@@ -127,8 +140,19 @@ def plan_anew(
     intake = Intake()
     by_item = _by_item(entries)
     for key, item in items.items():
-        _plan_item(intake, key, item, by_item.get(key, {}), settings, now, None, overrides)
+        _plan_item(intake, key, item, by_item.get(key, {}), settings, now, _NO_EVENT, overrides)
     return intake
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Why an item is planned. `since`, for new assignees, is None when a setting, not a message, is the cause."""
+
+    since: datetime | None = None
+    correlation: str | None = None
+
+
+_NO_EVENT = _Cause()
 
 
 def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
@@ -138,8 +162,13 @@ def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
     return by_item
 
 
-def _hash(event: ItemEvent) -> bytes:
-    return blake2b(f"{type(event).__name__}{event.model_dump_json()}".encode(), digest_size=16).digest()
+def _incoming(arrival: Arrival) -> StoredItem:
+    """The message as an item to be stored; put into JSON once, for the row and for its hash."""
+    event = arrival.event
+    body = event.model_dump_json()
+    content_hash = blake2b(f"{type(event).__name__}{body}".encode(), digest_size=16).digest()
+    item = upserted(event)
+    return StoredItem(event.revision, content_hash, item, arrival.published_at, body if item is not None else None)
 
 
 def _plan_item(
@@ -149,11 +178,11 @@ def _plan_item(
     entries: dict[str, Entry],
     settings: Settings,
     now: datetime,
-    since: datetime | None,
+    caused_by: "_Cause",
     overrides: Overrides,
 ) -> None:
-    """Plan every assignee's entry; `since`, for new assignees, is None when a setting, not a message, is the cause."""
-    new_revision = since is not None
+    """Plan every assignee's entry."""
+    since, new_revision = caused_by.since, caused_by.since is not None
     for assignee in _concerned(stored, entries, new_revision=new_revision):
         before = entries.get(assignee)
         standing = _standing(before, intake, overrides) if before else Standing(since)
@@ -167,7 +196,7 @@ def _plan_item(
             continue
         if before is not None and before.owed:
             cause = Reason.NEWER_REVISION if new_revision else Reason.SETTINGS_CHANGED
-            intake.outcomes.append(outcome(before, Ending.SUPERSEDED, cause, now))
+            intake.outcomes.append(told(before, Ending.SUPERSEDED, cause, now))
         entry = Entry(
             entry_id=before.entry_id if before else entry_id_of(key, assignee),
             item=key,
@@ -184,10 +213,11 @@ def _plan_item(
             intake.removals.discard((key, assignee))
         if not entry.owed:
             ending = ending_without_writing(desired.reason)
-            intake.outcomes.append(outcome(entry, ending, desired.reason, now))
+            intake.outcomes.append(told(entry, ending, desired.reason, now))
+        intake.plans += 1
         entries[assignee] = entry
         due_at = now + WAKEUP_GRACE if entry.owed and not entry.parked else None
-        intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at)
+        intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at, caused_by.correlation)
 
 
 def _standing(before: Entry, intake: Intake, overrides: Overrides) -> Standing:
@@ -220,21 +250,23 @@ def switches_of(key: ItemKey, stored: StoredItem, assignee: str, settings: Setti
     project_settings = settings.events.get(SettingKey(key.tenant, Scope.PROJECT, project)) if project else None
     account_key = SettingKey(key.tenant, Scope.ACCOUNT, assignee)
     owner = stored.item.owner if stored.item is not None else None
-    assert tenant_settings is None or isinstance(tenant_settings, TenantSettings)
-    assert project_settings is None or isinstance(project_settings, ProjectSettings)
+    # The scope of its key says what a setting is.
+    account = _account(settings, account_key)
+    if owner is None or owner == assignee:
+        owners = account if owner is not None else None
+    else:
+        owners = _account(settings, SettingKey(key.tenant, Scope.ACCOUNT, owner))
     return Switches(
-        tenant_settings,
-        project_settings,
-        _account(settings, account_key),
-        _account(settings, SettingKey(key.tenant, Scope.ACCOUNT, owner)) if owner is not None else None,
+        cast("TenantSettings | None", tenant_settings),
+        cast("ProjectSettings | None", project_settings),
+        account,
+        owners,
         settings.activated_at.get(account_key),
     )
 
 
 def _account(settings: Settings, key: SettingKey) -> AccountSettings | AccountUnlinked | None:
-    account = settings.events.get(key)
-    assert account is None or isinstance(account, AccountSettings | AccountUnlinked)
-    return account
+    return cast("AccountSettings | AccountUnlinked | None", settings.events.get(key))
 
 
 def _desired(before: Entry | None, decision: Decision, revision: int) -> Desired:
@@ -287,8 +319,16 @@ def _changes_nothing(before: Entry, desired: Desired, removal: _Removal) -> bool
 
 
 def _same(before: Desired, after: Desired) -> bool:
-    # The stored content comes back from the database in another spelling; its hash tells.
-    return replace(before, plan=0, content=None) == replace(after, plan=0, content=None)
+    # The contents' hash tells: they themselves are not loaded.
+    return (
+        before.content_hash == after.content_hash
+        and before.revision == after.revision
+        and before.intent is after.intent
+        and before.reason is after.reason
+        and before.place == after.place
+        and before.assigner == after.assigner
+        and before.notice == after.notice
+    )
 
 
 def _needs_writer(desired: Desired, applied: Applied | None) -> bool:

@@ -3,12 +3,12 @@
 Pure. The order of the questions is the order in which a person would want to hear the answers.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from calbus.entry import Content, Intent, Place
 from calbus.overrides import Override, overridden, times_digest
+from calbus.values import value
 from schemas.items import ItemUpserted
 from schemas.reasons import Reason
 from schemas.switches import (
@@ -24,7 +24,7 @@ from services.ingest.content import draft_of
 from services.ingest.recurrences import Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Switches:
     """The settings that bear on one entry; None where there is no such setting."""
 
@@ -37,7 +37,7 @@ class Switches:
     """When the assignee's account was activated; None leaves nothing out for its age."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """What is known of the entry itself: since when the item is this assignee's, and whether an event may stand.
 
@@ -49,7 +49,7 @@ class Standing:
     overrides: tuple[Override, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What should stand in the calendar. `place` and `content` are set if and only if the intent is `present`."""
 
@@ -142,8 +142,9 @@ def _switched_off(switches: Switches) -> Reason | None:
         return Reason.TENANT_NOT_ENABLED
     if account is None:
         return Reason.NO_ACCOUNT
-    if isinstance(account, AccountUnlinked):
+    if type(account) is AccountUnlinked:
         return Reason.ACCOUNT_UNLINKED
+    assert isinstance(account, AccountSettings)
     if not account.allowed:
         return Reason.ACCOUNT_NOT_ALLOWED
     if account.blocked:

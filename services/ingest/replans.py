@@ -23,7 +23,7 @@ from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
 from calbus.store.entries import Due
 from calbus.store.touched import end_overrides, overrides_of
-from calbus.telemetry import REPLAN_ITEMS_LEFT, REPLAN_PENDING, REPLANNED_ITEMS, log
+from calbus.telemetry import PLANS, REPLAN_ITEMS_LEFT, REPLAN_PENDING, REPLANNED_ITEMS, log
 from schemas.events import Topic
 from schemas.items import Kind
 from services.ingest import removals
@@ -35,7 +35,7 @@ from services.ingest.pacing import Pace
 # One item among those of a chunk is at fault: refused by the database, by our own models, or planning fails at it.
 _AT_FAULT = (ValueError, asyncpg.DataError, UnplannableError)
 # Live events wait for a chunk at most: planning holds the event loop, and the chunk's items are locked.
-CHUNK_MAX_ITEMS = 200
+CHUNK_MAX_ITEMS = 500
 IDLE_S = 1.0
 
 
@@ -142,6 +142,7 @@ class Replanner:
         if chunk.ended or chunk.intake.removals:
             self._watch.wake()
         count_outcomes(chunk.intake.outcomes)
+        PLANS.labels("replan").inc(chunk.intake.plans)
 
     async def _plan(self, connection: Connection, replan: switches.Replan) -> _Chunk:
         now = datetime.now(UTC)
@@ -179,7 +180,7 @@ class Replanner:
         await removals.hold_for_replan(connection, intake, current, replan)
         left = self._leave_to_sweeper(intake, replan, now)
         await entries.put_desired(connection, list(intake.planned.values()))
-        await outbox.add(connection, intake.outcomes, now)
+        await outbox.add_told(connection, intake.outcomes, now)
         await switches.advance_replan(connection, replan, touched[-1], len(touched))
         woken = tuple(one for one in due(intake) if one.entry_id not in left)
         return _Chunk(replan, len(touched), intake, woken=woken)

@@ -34,7 +34,7 @@ class IngestSettings(KafkaSettings, PostgresSettings, BudgetSettings, RemovalSet
 
     ingest_member: str | None = None
     """A name of this process that outlives it (in Kubernetes the pod's name): a restart then moves no partitions."""
-    ingest_batch_max_messages: Annotated[int, Field(ge=1, le=10_000)] = 500
+    ingest_batch_max_messages: Annotated[int, Field(ge=1, le=10_000)] = 2_000
     """Messages that are planned in one transaction at most."""
     ingest_session_timeout_ms: Annotated[int, Field(ge=1_000, le=1_800_000)] = 30_000
     """A process that is not heard of for so long loses its partitions to the others."""

@@ -19,13 +19,18 @@ def units(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
+def fits(text: str, limit_units: int) -> bool:
+    """Whether the text is no longer than the limit."""
+    # A code point takes two units at most, and most texts are far from their limit.
+    return 2 * len(text) <= limit_units or units(text) <= limit_units
+
+
 def shorten(text: str, limit_units: int) -> str:
     """The text itself if it fits; else as much of its beginning as does, and an ellipsis. Never longer than the limit.
 
     Parts no surrogate pair, no combining sequence and no joined emoji.
     """
-    # A code point takes two units at most, and most texts are far from their limit.
-    if 2 * len(text) <= limit_units or units(text) <= limit_units:
+    if fits(text, limit_units):
         return text
     if limit_units < len(ELLIPSIS):
         return ""

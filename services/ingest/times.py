@@ -1,13 +1,13 @@
 """When an entry begins and ends. Pure: wall clocks, zones and daylight saving, nothing else."""
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from calbus.values import value
 from schemas.items import ItemUpserted
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Slot:
     """Wall-clock `start` and `end` in `time_zone`, neither ambiguous nor missing there; `end` is after `start`."""
 
@@ -26,6 +26,8 @@ def slot_of(item: ItemUpserted, start: datetime | date, tenant_zone: str, defaul
     if item.all_day:
         return _whole_days(item, start, zone_name)
     zone = ZoneInfo(zone_name)
+    if item.end is not None and (slot := _plain_slot(start, item.end, zone, zone_name)) is not None:
+        return slot
     begin = _instant(start, zone)
     end = begin
     if item.end is not None:
@@ -39,6 +41,19 @@ def slot_of(item: ItemUpserted, start: datetime | date, tenant_zone: str, defaul
         # Which of the two is meant cannot be said in wall-clock time, which is all that Graph takes.
         return Slot(begin.replace(tzinfo=None), end.replace(tzinfo=None), "UTC")
     return Slot(local_begin.replace(tzinfo=None), local_end.replace(tzinfo=None), zone_name)
+
+
+def _plain_slot(start: datetime | date, end: datetime | date, zone: ZoneInfo, zone_name: str) -> Slot | None:
+    """What nearly every item asks for: two wall-clock times far from any change of clocks. None if it is not that."""
+    if not isinstance(start, datetime) or not isinstance(end, datetime) or start.tzinfo or end.tzinfo or end <= start:
+        return None
+    first = start.replace(tzinfo=zone)
+    offset = first.utcoffset()
+    if offset != first.replace(fold=1).utcoffset():
+        return None
+    last = end.replace(tzinfo=zone)
+    same = offset == last.utcoffset() == last.replace(fold=1).utcoffset()
+    return Slot(start, end, zone_name) if same else None
 
 
 def _happens_twice(moment: datetime) -> bool:

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from calbus.values import value
 from schemas.items import ContactKind, ContactUpserted, ItemUpserted, Status
 from schemas.switches import ProjectSettings
-from services.ingest.shortening import ELLIPSIS, shorten, units
+from services.ingest.shortening import ELLIPSIS, fits, shorten, units
 from services.ingest.templates import Compiled, Flaw, compile_template
 from services.ingest.texts import Texts
 
@@ -48,7 +49,7 @@ DEFAULT_BODY = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wording:
     """Subject and body, each within its limit; the subject is one line and never empty.
 
@@ -69,15 +70,43 @@ def word(
     body_template: str | None = None,
 ) -> Wording:
     """Put an item into words. Never fails: a template that does gives way to ours."""
-    values = _values(item, texts, project)
-    subject, subject_notice = _written(_SUBJECT, subject_template, values)
-    body, body_notice = _written(_BODY, body_template, values)
+    subject = own_subject(item) if subject_template is None else None
+    body = own_body(item, texts) if body_template is None else None
+    if subject is not None and body is not None:
+        return Wording(subject, body)
+    values = _Values(item, texts, project)
+    subject, subject_notice = (subject, "") if subject else _written(_SUBJECT, subject_template, values)
+    body, body_notice = (body, "") if body is not None else _written(_BODY, body_template, values)
     return Wording(subject, body, " ".join(filter(None, (subject_notice, body_notice))))
+
+
+def own_subject(item: ItemUpserted) -> str | None:
+    """What DEFAULT_SUBJECT gives, without Jinja2: most entries need no more. None if that has to be made to fit."""
+    subject = f"{icon_of(item)} {plain(' '.join(item.title.split()))}"
+    return _SUBJECT.tidy(subject) if fits(subject, SUBJECT_MAX_UNITS) else None
+
+
+def own_body(item: ItemUpserted, texts: Texts) -> str | None:
+    """The same for DEFAULT_BODY."""
+    lines = []
+    if type(item) is ContactUpserted:
+        if item.contact_kind is not ContactKind.OTHER:
+            lines.append(f"{texts.kind_label}: {texts.contact_kind[item.contact_kind]}\n")
+        if item.client and (client := plain(item.client.name)):
+            lines.append(f"{texts.client_label}: {client}\n")
+    if place := plain(item.place):
+        lines.append(f"{texts.place_label}: {place}\n")
+    if description := plain(item.description):
+        lines.append(f"\n{description}\n")
+    if item.link and (link := plain(item.link)):
+        lines.append(f"\n{plain(texts.open_in(item.source))}: {link}\n")
+    body = "".join(lines)
+    return body.strip() if fits(body, BODY_MAX_UNITS) else None
 
 
 def icon_of(item: ItemUpserted) -> str:
     """How far an item is; of a contact that is still to come, what it is too."""
-    if isinstance(item, ContactUpserted):
+    if type(item) is ContactUpserted:
         return CONTACT_ICONS[item.contact_kind].get(item.status, ICONS[item.status])
     return ICONS[item.status]
 
@@ -100,35 +129,65 @@ _UNFIT: dict[int, str | None] = {
 _UNFIT_AT = re.compile("[^\t\n\x20-\x7e\xa0-\ufffd\U00010000-\U0010ffff]")
 
 
-def _values(item: ItemUpserted, texts: Texts, project: ProjectSettings | None) -> dict[str, str]:
-    contact = item if isinstance(item, ContactUpserted) else None
-    contact_kind = contact.contact_kind if contact else None
+class _Values(dict[str, str]):
+    """What the variables stand for, each made when a template first asks for it."""
+
+    __slots__ = ("item", "project", "texts")
+
+    def __init__(self, item: ItemUpserted, texts: Texts, project: ProjectSettings | None) -> None:
+        self.item = item
+        self.texts = texts
+        self.project = project
+
+    def __missing__(self, name: str) -> str:
+        value = self[name] = plain(_SAID[name](self.item, self.texts, self.project))
+        return value
+
+    def with_another(self, name: str, value: str) -> "_Values":
+        """The same but for one."""
+        values = _Values(self.item, self.texts, self.project)
+        values.update(self)
+        values[name] = value
+        return values
+
+
+def _contact_kind(item: ItemUpserted) -> ContactKind | None:
+    return item.contact_kind if isinstance(item, ContactUpserted) else None
+
+
+def _kind(item: ItemUpserted) -> str:
     # Of a contact that is none of the kinds with a name, "contact" says more than "other" does beside an action.
-    kind = contact_kind.value if contact_kind not in (None, ContactKind.OTHER) else item.kind.value
-    values = {
-        "icon": icon_of(item),
-        # One line: what gives way in a subject is measured before the subject is made one.
-        "title": " ".join(item.title.split()),
-        "status": item.status.value,
-        "status_text": texts.status[item.status],
-        "kind": kind,
-        "kind_text": texts.kind(item.kind, contact_kind),
-        "priority": item.priority.value,
-        "priority_text": texts.priority[item.priority],
-        "description": item.description,
-        "client": contact.client.name if contact and contact.client else "",
-        "place": item.place,
-        "project": (project.name if project else "") or item.project or "",
-        "owner": item.owner or "",
-        "link": item.link or "",
-        "source": item.source,
-        "id": item.id,
-        "kind_label": texts.kind_label,
-        "client_label": texts.client_label,
-        "place_label": texts.place_label,
-        "link_label": texts.open_in(item.source),
-    }
-    return {name: plain(value) for name, value in values.items()}
+    contact_kind = _contact_kind(item)
+    return contact_kind.value if contact_kind not in (None, ContactKind.OTHER) else item.kind.value
+
+
+def _client(item: ItemUpserted) -> str:
+    return item.client.name if isinstance(item, ContactUpserted) and item.client else ""
+
+
+_SAID: dict[str, Callable[[ItemUpserted, Texts, ProjectSettings | None], str]] = {
+    "icon": lambda item, _texts, _project: icon_of(item),
+    # One line: what gives way in a subject is measured before the subject is made one.
+    "title": lambda item, _texts, _project: " ".join(item.title.split()),
+    "status": lambda item, _texts, _project: item.status.value,
+    "status_text": lambda item, texts, _project: texts.status[item.status],
+    "kind": lambda item, _texts, _project: _kind(item),
+    "kind_text": lambda item, texts, _project: texts.kind(item.kind, _contact_kind(item)),
+    "priority": lambda item, _texts, _project: item.priority.value,
+    "priority_text": lambda item, texts, _project: texts.priority[item.priority],
+    "description": lambda item, _texts, _project: item.description,
+    "client": lambda item, _texts, _project: _client(item),
+    "place": lambda item, _texts, _project: item.place,
+    "project": lambda item, _texts, project: (project.name if project else "") or item.project or "",
+    "owner": lambda item, _texts, _project: item.owner or "",
+    "link": lambda item, _texts, _project: item.link or "",
+    "source": lambda item, _texts, _project: item.source,
+    "id": lambda item, _texts, _project: item.id,
+    "kind_label": lambda _item, texts, _project: texts.kind_label,
+    "client_label": lambda _item, texts, _project: texts.client_label,
+    "place_label": lambda _item, texts, _project: texts.place_label,
+    "link_label": lambda item, texts, _project: texts.open_in(item.source),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +220,7 @@ _BODY = _Field(
 )
 
 
-def _written(field: _Field, template: str | None, values: dict[str, str]) -> tuple[str, str]:
+def _written(field: _Field, template: str | None, values: _Values) -> tuple[str, str]:
     """The field's text, and a notice if the tenant's template was not used."""
     notice = ""
     if template is not None:
@@ -174,7 +233,7 @@ def _written(field: _Field, template: str | None, values: dict[str, str]) -> tup
     return text, notice
 
 
-def _rendered(field: _Field, template: str, values: dict[str, str]) -> str | Flaw:
+def _rendered(field: _Field, template: str, values: _Values) -> str | Flaw:
     compiled = compile_template(template)
     if isinstance(compiled, Flaw):
         return compiled
@@ -185,14 +244,14 @@ def _rendered(field: _Field, template: str, values: dict[str, str]) -> str | Fla
     return tidied if tidied or field.may_be_empty else Flaw("it gives no text")
 
 
-def _fitted(field: _Field, compiled: Compiled, values: dict[str, str]) -> str | Flaw:
+def _fitted(field: _Field, compiled: Compiled, values: _Values) -> str | Flaw:
     """The text, with less of the variable that gives way if it is too long; it may be too long still."""
     text = compiled.render(values)
     mentions = compiled.mentions(field.yielding)
-    if isinstance(text, Flaw) or not mentions or units(field.tidy(text)) <= field.limit_units:
+    if isinstance(text, Flaw) or not mentions or fits(field.tidy(text), field.limit_units):
         return text
-    bare = compiled.render({**values, field.yielding: ELLIPSIS})
+    bare = compiled.render(values.with_another(field.yielding, ELLIPSIS))
     if isinstance(bare, Flaw):
         return bare
     room_units = max((field.limit_units - units(field.tidy(bare))) // mentions + 1, 1)
-    return compiled.render({**values, field.yielding: shorten(values[field.yielding], room_units)})
+    return compiled.render(values.with_another(field.yielding, shorten(values[field.yielding], room_units)))

@@ -14,6 +14,7 @@ from calbus.outage import kafka, postgres
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
+from calbus.vitals import watch_process
 from services.puller.follow import GROUP, Follower, Requests
 from services.puller.leases import Leases
 from services.puller.notices import Inbox, NoticeTaker
@@ -59,6 +60,7 @@ async def serve(settings: PullerSettings) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(watch_kafka(sender, broker))
+                tasks.create_task(watch_process(pool, database))
                 tasks.create_task(relay.run())
                 tasks.create_task(follower.run())
                 tasks.create_task(requests.run())

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from calbus.bus.cloudevents import UnreadableError, decode
-from calbus.bus.kafka import consumer
+from calbus.bus.kafka import consumer, watch_lag
 from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.store import pulls
@@ -105,8 +105,10 @@ class Requests:
         Joining the group may take as long as a member's session that died: nobody else waits for it.
         """
         member = self._settings.puller_member
-        async with consumer(self._settings, self._kafka, group=GROUP, topics=[Topic.REQUESTS], member=member) as reader:
-            await self._read(reader)
+        joining = consumer(self._settings, self._kafka, group=GROUP, topics=[Topic.REQUESTS], member=member)
+        async with joining as reader, asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch_lag(reader, self._settings, [Topic.REQUESTS]))
+            tasks.create_task(self._read(reader))
 
     async def _read(self, reader: AIOKafkaConsumer) -> None:
         while True:

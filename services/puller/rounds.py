@@ -19,7 +19,7 @@ from calbus.outage import Dependency
 from calbus.store import pulls
 from calbus.store.connection import Connection
 from calbus.store.pulls import Known, Pull
-from calbus.telemetry import CHANGES, PULL_ITEMS, PULL_ROUNDS, log
+from calbus.telemetry import CHANGES, PULL_ITEMS, PULL_ROUNDS, PULL_SECONDS, THROTTLED_SECONDS, log
 from schemas.reasons import Reason
 from services.puller.classify import Gone, Removed
 from services.puller.delta import (
@@ -111,7 +111,8 @@ class Rounds:
         """
         turn = _Turn(self, mailbox, pull)
         try:
-            await turn.run()
+            with PULL_SECONDS.time():
+                await turn.run()
         except _PauseError:
             PULL_ROUNDS.labels("paused").inc()
             await self.insist(lambda: pulls.put_off(self._pool, turn.pull, 0.0))
@@ -151,6 +152,7 @@ class Rounds:
             reason=fault.reason,
             code=fault.code,
             request_id=fault.request_id,
+            client_request_id=fault.client_request_id,
             again_in_s=wait.wait_s,
         )
 
@@ -169,6 +171,8 @@ class Rounds:
         if await turn.store(store):
             self._told()
         if wait.rests_s is not None:
+            if fault.retry_after_s is not None:
+                THROTTLED_SECONDS.inc(wait.rests_s)
             raise RestError(wait.rests_s)
 
     async def insist(self, attempt: Callable[[], Awaitable[T]]) -> T:

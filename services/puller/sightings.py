@@ -7,7 +7,7 @@ about entries that were touched. So a repeated page finds its own traces and tel
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from calbus.entry import Entry
@@ -33,6 +33,9 @@ from services.puller.classify import (
 )
 from services.puller.pace import Pace
 from services.puller.seen import MASTER, Seen, seen_of
+
+# What changes while a round is under way may be shown by the next.
+SEEN_LATE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ async def judge(
         if item is None:
             batch.keep_unclear(sighting, known)
         elif (verdict := _verdict(view, item, ground, now)) is not None:
-            batch.add(item, verdict, known)
+            batch.add(item, verdict, known, _modified_at(sighting, pull))
         elif known is not None:
             # It stays as it was known, and is not read for ever.
             batch.kept.append(Kept(sighting.event_id, known.seen, known.entry_id))
@@ -144,12 +147,14 @@ class _Batch:
         elif known is not None:
             self.forgotten.append(sighting.event_id)
 
-    def add(self, item: Seen | Removed | Gone, verdict: Verdict, known: Known | None) -> None:
+    def add(
+        self, item: Seen | Removed | Gone, verdict: Verdict, known: Known | None, modified_at: datetime | None
+    ) -> None:
         """What follows from a verdict."""
         for change in verdict.events:
             self.judged.changes[TYPE_NAMES[type(change)]] += 1
             key = f"account/{self.pull.tenant}/{self.pull.user}"
-            self.messages.append(Message(event_id_of(change, verdict.gone_key), key, change))
+            self.messages.append(Message(event_id_of(change, verdict.gone_key), key, change, modified_at))
         if verdict.touch is not None:
             self.touches.append(verdict.touch)
         if isinstance(item, Gone) and not verdict.later:
@@ -248,6 +253,22 @@ def _kept(event_id: str, verdict: Verdict, known: Known | None, pace: Pace) -> K
         attempts = known.attempts if known is not None else 0
         return Kept(event_id, seen, entry_id, pace.later_again_s(attempts), attempts + 1)
     return Kept(event_id, seen, entry_id) if seen is not None else None
+
+
+def _modified_at(sighting: Sighting, pull: Pull) -> datetime | None:
+    """When Outlook says that what is shown came about; None if it does not, or if it was there to be pulled before.
+
+    What a first pull finds, or comes into sight as the window moves, may have stood there for years.
+    """
+    if not isinstance(sighting, Shown) or pull.pulled_at is None:
+        return None
+    try:
+        modified_at = datetime.fromisoformat(sighting.item["lastModifiedDateTime"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    if modified_at.tzinfo is None or modified_at < pull.pulled_at - SEEN_LATE:
+        return None
+    return modified_at
 
 
 def _is_master(sighting: Sighting) -> bool:

@@ -9,7 +9,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer
 
 from calbus.admin import Pulse, admin_server
-from calbus.bus.kafka import consumer, producer, topic_name, watch_kafka
+from calbus.bus.kafka import consumer, producer, topic_name, watch_kafka, watch_lag
 from calbus.bus.outbox import Relay
 from calbus.bus.wakeups import send_wakeups
 from calbus.cli import command_of
@@ -21,6 +21,7 @@ from calbus.store.entries import Due
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
+from calbus.vitals import watch_process
 from schemas.events import Topic
 from services.writer.access_check import AccessCheck
 from services.writer.accounts import Accounts
@@ -124,6 +125,8 @@ async def serve(settings: WriterSettings) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(watch_kafka(sender, broker))
+                tasks.create_task(watch_lag(reader, settings, [Topic.COMMANDS], lambda: dispatcher.in_hand))
+                tasks.create_task(watch_process(pool, database))
                 tasks.create_task(relay.run())
                 tasks.create_task(sweeper.run())
                 tasks.create_task(sweeper.count())

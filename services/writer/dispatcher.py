@@ -17,7 +17,7 @@ from calbus.bus.offsets import Offsets
 from calbus.bus.wakeups import read_wakeup
 from calbus.lifecycle import at_most
 from calbus.store.entries import Due
-from calbus.telemetry import LANE_QUEUE, LANES, RECORDS, log
+from calbus.telemetry import BUDGET_LEFT, JOB_SECONDS, LANE_QUEUE, LANES, RECORDS, THROTTLED_SECONDS, log
 from schemas.events import Topic
 from services.writer.handler import Handler, Report
 from services.writer.lanes import Job, Lanes
@@ -41,6 +41,7 @@ class LaneRests:
     def begin(self, lane: str, wait_s: float) -> None:
         """Park the lane; what waited in it is given out by `take_shed`."""
         until_s = time.monotonic() + wait_s
+        THROTTLED_SECONDS.inc(max(wait_s - self.left_s(lane), 0.0))
         self._last_until_s = max(self._last_until_s, until_s)
         self._shed.append((wait_s, self._lanes.park(lane, until_s)))
 
@@ -89,6 +90,7 @@ class Dispatcher:
         self._send_elsewhere = send_elsewhere
         self._settled = settled
         self._offsets = Offsets()
+        self._left_lane_s: dict[UUID, float] = {}
         self._changed = asyncio.Event()
         self._accepting = True
 
@@ -131,6 +133,7 @@ class Dispatcher:
         jobs: list[Job] = []
         while len(jobs) < limit and (more := self._lanes.take(now_s, limit - len(jobs))):
             jobs += more
+        self._left_lane_s.update((job.entry_id, now_s) for job in jobs)
         return jobs
 
     async def _wait(self) -> None:
@@ -149,6 +152,7 @@ class Dispatcher:
         self._changed.set()
 
     async def _give_up(self, job: Job) -> None:
+        self._left_lane_s.pop(job.entry_id, None)
         self._lanes.done(job, time.monotonic(), requests=1)
         self._changed.set()
         await self._shed([(BROKEN_JOB_S, job)])
@@ -166,6 +170,8 @@ class Dispatcher:
         now_s = time.monotonic()
         self._changed.set()
         for report in reports:
+            began_s = self._left_lane_s.pop(report.job.entry_id, now_s)
+            JOB_SECONDS.labels(report.result).observe(now_s - began_s)
             self._lanes.done(report.job, now_s, requests=report.requests)
             if report.park_s is not None:
                 self._rests.begin(report.job.lane, report.park_s)
@@ -223,8 +229,14 @@ class Dispatcher:
         else:
             self._offsets.committed(offsets)
 
+    @property
+    def in_hand(self) -> int:
+        """Records that were read, and are not done."""
+        return self._offsets.in_hand()
+
     def show(self) -> None:
         """Set the gauges. Takes time for every lane: not for each job."""
+        BUDGET_LEFT.set(self._lanes.budget_left(time.monotonic()))
         LANE_QUEUE.set(self._lanes.queued)
         for state, count in self._lanes.counts(time.monotonic()).items():
             LANES.labels(state).set(count)

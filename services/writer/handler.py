@@ -23,7 +23,7 @@ from calbus.store import entries, outbox, pulls
 from calbus.store.accounts import Account
 from calbus.store.entries import Due, Loaded, Result
 from calbus.store.pulls import Lost
-from calbus.telemetry import APPLY_SECONDS, OUTCOMES, log
+from calbus.telemetry import APPLY_SECONDS, OUTCOMES, PLANS, log
 from schemas.reasons import Reason
 from schemas.results import Ending
 from services.writer.accounts import Accounts, Admission
@@ -47,7 +47,7 @@ class Report:
     """What became of a job.
 
     `again`: look at it at once. `park_s`: the whole mailbox should rest for so long. `elsewhere`: its work is in
-    another mailbox's lane now.
+    another mailbox's lane now. `settled`: nothing is left to do for now.
     """
 
     job: Job
@@ -55,6 +55,14 @@ class Report:
     again: bool = False
     park_s: float | None = None
     elsewhere: Due | None = None
+    settled: bool = False
+
+    @property
+    def result(self) -> str:
+        """In a word, for a metric."""
+        if self.elsewhere is not None:
+            return "moved"
+        return "settled" if self.settled else "again" if self.again else "retried"
 
 
 @dataclass(slots=True)
@@ -152,7 +160,7 @@ class Handler:
             found = loaded.get(job.entry_id)
             if found is None or found.entry.parked:
                 # Whatever woke it, a parked removal stays as it is: it is owed, and not due until it is released.
-                reports.append(Report(job, requests=0))
+                reports.append(Report(job, requests=0, settled=True))
                 continue
             target = found.entry.target
             if target is not None and target.lane != job.lane:
@@ -249,7 +257,10 @@ class Handler:
         steps = [(work, work.step) for work in works if work.step is not None and not work.over]
         if not steps:
             return
-        requests = [request_for(work.entry, step, work.calendar_id) for work, step in steps]
+        requests = [
+            replace(request_for(work.entry, step, work.calendar_id), correlation=work.loaded.correlation)
+            for work, step in steps
+        ]
         responses = await self._graph.send(_place(works[0]).directory, requests)
         for (work, step), response in zip(steps, responses, strict=True):
             work.step = None
@@ -307,6 +318,8 @@ class Handler:
             reason=fault.reason,
             code=fault.code,
             request_id=fault.request_id,
+            client_request_id=fault.client_request_id,
+            correlation=work.loaded.correlation,
             retry_after_s=work.retry_after_s,
         )
 
@@ -336,7 +349,7 @@ class Handler:
             ]
             await entries.disturb(connection, overtaken)
             reopened = [(work.entry.entry_id, work.entry.desired.plan) for work in works if work.reopens]
-            await entries.reopen(connection, reopened)
+            opened = await entries.reopen(connection, reopened)
             # Whoever is overtaken finds it removed again.
             await pulls.put_lost(
                 connection, [work.lost for work in works if work.lost and work.job.entry_id in recorded]
@@ -349,6 +362,7 @@ class Handler:
             await outbox.add_told(connection, outcomes, now)
             await self._accounts.carry_out(connection, judgement, recorded)
         self._accounts.remember(judgement)
+        PLANS.labels("reopened").inc(opened)
         for labels, number in Counter((decided.ending, decided.reason) for decided in outcomes).items():
             OUTCOMES.labels(*labels).inc(number)
         for work in works:
@@ -410,7 +424,7 @@ class Handler:
             # Another writer recorded meanwhile, or a newer plan was made: look again.
             return Report(work.job, requests=work.requests, again=True)
         if work.settled:
-            return Report(work.job, requests=work.requests)
+            return Report(work.job, requests=work.requests, settled=True)
         fault = work.fault
         # In trouble, what waits in the lane goes to rest as it comes up, and the lane is free for the probe.
         parks = fault is not None and fault.scope is not Scope.ENTRY and not work.rests

@@ -185,16 +185,30 @@ class Lanes:
         return self._timers[0][0] if self._timers else None
 
     def counts(self, now_s: float) -> dict[str, int]:
-        """Lanes by state, for a gauge."""
-        counts = {"active": 0, "parked": 0, "saturated": 0}
+        """Lanes by state, for a gauge.
+
+        Asked when everything was taken that there is room for: what could still go waits for this process.
+        """
+        counts = {"active": 0, "parked": 0, "mailbox_bound": 0, "pod_bound": 0}
         for lane in self._lanes.values():
             if lane.parked_until_s > now_s:
                 counts["parked"] += 1
             elif lane.queue and (lane.asking >= self._limits.max_in_flight or self._goes_at_s(lane) > now_s):
-                counts["saturated"] += 1
+                counts["mailbox_bound"] += 1
+            elif lane.listed:
+                counts["pod_bound"] += 1
             elif lane.queue or lane.flying:
                 counts["active"] += 1
         return counts
+
+    def budget_left(self, now_s: float) -> float:
+        """What share of its burst the mailbox has left that is worse off than nine tenths of them; 1 if there are none.
+
+        Mailboxes that nothing is asked of have all of it, and are not counted.
+        """
+        burst_s = self._limits.burst_requests * self._limits.interval_s
+        left = sorted(1 - min(max(lane.tat_s - now_s, 0.0) / burst_s, 1.0) for lane in self._lanes.values())
+        return left[(len(left) - 1) // 10] if left else 1.0
 
     def _take_one(self, lane: _Lane, now_s: float) -> Job | None:
         if not lane.queue or lane.asking >= self._limits.max_in_flight or self._goes_at_s(lane) > now_s:

@@ -13,7 +13,7 @@ from calbus.bus.wakeups import send_wakeups
 from calbus.outage import Dependency
 from calbus.store import entries
 from calbus.store.entries import Due
-from calbus.telemetry import ENTRIES_OWED, SWEPT
+from calbus.telemetry import APPLY_OLDEST_SECONDS, ENTRIES_OPEN, ENTRIES_OWED, SWEPT
 
 BATCH_MAX_ENTRIES = 1_000
 COUNT_INTERVAL_S = 15.0
@@ -57,7 +57,11 @@ class Sweeper:
         return await entries.sweep(self._pool, now=now, again_at=again_at, limit=BATCH_MAX_ENTRIES)
 
     async def count(self) -> None:
-        """Show how many entries still owe an outcome, until cancelled."""
+        """Show how many entries still owe an outcome, and for how long, until cancelled."""
         while True:
-            ENTRIES_OWED.set(await self._postgres.insist(lambda: entries.count_owed(self._pool)))
+            found = await self._postgres.insist(lambda: entries.count_open(self._pool))
+            for state, number in found.by_state.items():
+                ENTRIES_OPEN.labels(state).set(number)
+            ENTRIES_OWED.set(sum(found.by_state[state] for state in ("due", "waiting", "resting")))
+            APPLY_OLDEST_SECONDS.set(found.oldest_s)
             await asyncio.sleep(COUNT_INTERVAL_S)

@@ -22,7 +22,8 @@ class Entry(NamedTuple):
     """One request, or one item of a batch. `at` is seconds since 1970 on the tenant's clock.
 
     `violations` are the rules that the caller broke with it. A whole batch and a token request have an entry only if
-    they were refused or broke a rule. `tenant` is empty where no tenant can be told.
+    they were refused or broke a rule. `tenant` is empty where no tenant can be told. `client_request_id` is the
+    caller's own name for the request, or that of the batch which it was in.
     """
 
     seq: int
@@ -40,6 +41,7 @@ class Entry(NamedTuple):
     via_batch: bool
     dropped: bool
     violations: tuple[str, ...] = ()
+    client_request_id: str = ""
 
 
 class Ledger:

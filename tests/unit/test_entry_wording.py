@@ -194,6 +194,12 @@ def test_what_exchange_may_refuse_is_left_out() -> None:
 
 
 @given(some.items(), st.sampled_from(Locale))
+def test_our_own_words_are_those_of_our_templates(item: ItemUpserted, language: Locale) -> None:
+    ours = worded(item, language, subject_template=DEFAULT_SUBJECT, body_template=DEFAULT_BODY)
+    assert worded(item, language) == ours
+
+
+@given(some.items(), st.sampled_from(Locale))
 def test_every_item_is_worded_within_the_limits(item: ItemUpserted, language: Locale) -> None:
     given = worded(item, language)
     assert 0 < units(given.subject) <= SUBJECT_MAX_UNITS

