@@ -49,8 +49,15 @@ def _dispatcher(lanes: Lanes) -> Dispatcher:
 
     # Nothing is handed out here: no handler is needed.
     return Dispatcher(
-        lanes, LaneRests(lanes), None, max_calls=1, postpone=nothing, send_elsewhere=nothing, settled=lambda: None
-    )  # type: ignore[arg-type]
+        lanes,
+        LaneRests(lanes),
+        None,  # type: ignore[arg-type]
+        max_calls=1,
+        max_in_flight=1,
+        postpone=nothing,
+        send_elsewhere=nothing,
+        settled=lambda: None,
+    )
 
 
 def test_ten_thousand_mailboxes_have_as_many_series_as_ten() -> None:
