@@ -27,7 +27,7 @@ from devstack.stack import Stack
 from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryEdited, EntryRemoved, EntryRescheduled
 from schemas.events import EVENT_TYPES, TYPE_NAMES, Topic
 from schemas.fields import Model
-from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted
+from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, Kind
 from schemas.results import AccountStatus, DeadLetter, Ending, Outcome
 from schemas.switches import AccountSettings, ProjectSettings, TenantSettings
 from services.ingest import __main__ as ingest
@@ -436,7 +436,7 @@ class Tenant:
 
     def entry_id(self, item: str, assignee: str, kind: str = "action") -> UUID:
         """The entry of an item in an assignee's calendar."""
-        return entry_id_of(ItemKey(self.id, SOURCE, kind, item), assignee)  # type: ignore[arg-type]
+        return entry_id_of(ItemKey(self.id, SOURCE, Kind(kind), item), assignee)
 
 
 @asynccontextmanager
