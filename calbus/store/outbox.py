@@ -25,12 +25,6 @@ SELECT $1, $2, split_part(e.event_id, ':', 1), e.event_id, e.value, $5
 FROM unnest($3::text[], $4::bytea[]) AS e (event_id, value)
 """
 
-_INSERT_TOLD = """
-INSERT INTO outbox (topic, type, key, event_id, value, created_at)
-SELECT $1, $2, split_part(e.event_id, ':', 1), e.event_id, e.value, $5
-FROM unnest($3::text[], $4::bytea[]) AS e (event_id, value)
-"""
-
 # Readers of a compacted topic believe the last event of a key: one relay at a time publishes those. The lock lasts as
 # long as the transaction that takes them, which is until Kafka has them. Outcomes go out side by side.
 _TAKE = """
