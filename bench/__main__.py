@@ -101,11 +101,29 @@ def two_writers(
 
 
 @app.command()
+def steady(
+    minutes: Annotated[float, typer.Option(help="For so long.")] = 15.0,
+    share: Annotated[float, typer.Option(help="Of what the writer can do on this machine.")] = 0.5,
+    mailboxes: Mailboxes = 4_000,
+    latency_ms: Latency = 50.0,
+    into: Into = RESULTS,
+) -> None:
+    """How late entries come at half load, and whether the writer grows."""
+    _run(
+        "steady",
+        into,
+        lambda ground: scenarios.steady(
+            ground, minutes=minutes, share=share, mailboxes=mailboxes, latency_ms=latency_ms
+        ),
+    )
+
+
+@app.command()
 def growth(
     rounds: Rounds = 3,
     entries: Entries = 4_000,
     small: Annotated[int, typer.Option(help="Entries that stand settled at first.")] = 50_000,
-    large: Annotated[int, typer.Option(help="Entries that stand settled then.")] = 500_000,
+    large: Annotated[int, typer.Option(help="Entries that stand settled then.")] = 5_000_000,
     into: Into = RESULTS,
 ) -> None:
     """The writer's rate beside few and many entries in PostgreSQL."""

@@ -224,7 +224,7 @@ class Outcomes:
         """All that were ever published."""
         return sum((await self._client.end_offsets(self._partitions)).values())
 
-    async def until(self, count: int, *, timeout_s: float = 60.0) -> None:
+    async def until(self, count: int, *, timeout_s: float = 600.0) -> None:
         """Wait until there are so many. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while await self.count() < count:

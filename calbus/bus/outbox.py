@@ -5,6 +5,7 @@ publishes them again under the same CloudEvents id.
 """
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime
 
 import asyncpg
@@ -79,8 +80,9 @@ class Relay:
 
 
 def _count(events: list[Pending], now: datetime) -> None:
+    for topic, number in Counter(event.topic for event in events).items():
+        PUBLISHED.labels(topic).inc(number)
     for event in events:
-        PUBLISHED.labels(event.topic).inc()
         OUTBOX_SECONDS.observe(max((now - event.decided_at).total_seconds(), 0.0))
         if event.happened_at is not None:
             CHANGE_SECONDS.observe(max((now - event.happened_at).total_seconds(), 0.0))

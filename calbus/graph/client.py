@@ -65,9 +65,8 @@ class GraphClient:
         else:
             responses = await self._batch(token, requests)
         if bears_roles is not None:
-            responses = [
-                Response(response.status, response.body, response.fault, bears_roles) for response in responses
-            ]
+            for response in responses:
+                response.bears_roles = bears_roles
         reasons = {response.fault.reason for response in responses if response.fault}
         if Reason.TOKEN_REJECTED in reasons:
             self._tokens.reject(directory, token)

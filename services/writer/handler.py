@@ -225,7 +225,7 @@ class Handler:
         leaves = work.entry.desired.intent is not Intent.PRESENT
         if leaves and where.fault.reason is Reason.CALENDAR_MISSING:
             # The calendar went, and took along what may have stood there.
-            work.entry = replace(work.entry, applied=replace(work.entry.applied, in_doubt=False))
+            work.entry = work.entry.with_applied(replace(work.entry.applied, in_doubt=False))
         else:
             self._stop(work, Step.READ, where.fault, reload=False)
 
@@ -246,7 +246,7 @@ class Handler:
         work.admitted = True
         grant = work.entry.desired.grant
         if work.entry.applied.grant != grant:
-            work.entry = replace(work.entry, applied=replace(work.entry.applied, grant=grant))
+            work.entry = work.entry.with_applied(replace(work.entry.applied, grant=grant))
         if work.loaded.refusal is not None:
             work.reopens = work.over = True
 
@@ -258,7 +258,7 @@ class Handler:
         if not steps:
             return
         requests = [
-            replace(request_for(work.entry, step, work.calendar_id), correlation=work.loaded.correlation)
+            request_for(work.entry, step, work.calendar_id).because_of(work.loaded.correlation)
             for work, step in steps
         ]
         responses = await self._graph.send(_place(works[0]).directory, requests)
@@ -305,7 +305,7 @@ class Handler:
         decision = decide_retry(fault, step, attempts, self._policy, spread=spread, reload=reload)
         if isinstance(decision, GiveUp):
             work.failed = decision.reason
-            work.entry = replace(work.entry, applied=replace(work.entry.applied, in_doubt=False))
+            work.entry = work.entry.with_applied(replace(work.entry.applied, in_doubt=False))
         else:
             work.retry_after_s = decision.after_s
             if fault.reason is Reason.THROTTLED or (fault.scope is not Scope.ENTRY and fault.retry_after_s):
