@@ -21,6 +21,9 @@ from devstack.demo import EXPECTED
 from devstack.demo.ground import FIRST_DAY, LAST_DAY
 from devstack.demo.recording import HERE, PRODUCTS, directories, drags
 from devstack.demo.verdict import Actual, Change, Expected, GraphFigures, differences, read_expectation
+from devstack.errors import EngineUnavailableError
+from devstack.kafka.given import GivenKafka
+from devstack.postgres import GivenPostgres
 from devstack.settings import REPOSITORY
 from tests.devstack.leftovers import alive, entries, family_of
 from tests.support.waiting import until
@@ -146,6 +149,24 @@ async def test_an_expectation_that_is_none_is_refused(tmp_path: Path) -> None:
         stdout, stderr = await process.communicate()
     assert (process.returncode, stdout) == (1, b"")
     assert "none.json is no expectation" in stderr.decode()
+
+
+async def test_a_wrong_setting_is_named_in_a_sentence() -> None:
+    async with demo(CALBUS_DEVSTACK_KAFKA="rabbit") as process:
+        _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert "calbus demo: CALBUS_DEVSTACK_KAFKA is wrong: Input should be 'apache' or 'embedded'" in stderr.decode()
+    assert "Traceback" not in stderr.decode()
+
+
+async def test_what_was_given_and_cannot_be_used_says_whose_move_it_is() -> None:
+    with pytest.raises(EngineUnavailableError, match="CALBUS_POSTGRES_DSN is wrong: it is no address of") as wrong:
+        await GivenPostgres("secret@nowhere").start()
+    assert "secret" not in str(wrong.value)
+    with pytest.raises(EngineUnavailableError, match=r"does not answer: .*Unset it, and one is started here"):
+        await GivenPostgres("postgresql://127.0.0.1:1/x").start()
+    with pytest.raises(EngineUnavailableError, match=r"does not answer\. Unset it, and one is started here"):
+        await GivenKafka("127.0.0.1:1").start()
 
 
 def recorded() -> list[dict[str, Any]]:
