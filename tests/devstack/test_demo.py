@@ -28,6 +28,7 @@ from devstack.settings import REPOSITORY
 from tests.devstack.leftovers import alive, entries, family_of
 from tests.support.waiting import until
 
+README = REPOSITORY / "README.md"
 GREEN, RED = "\x1b[1;32m", "\x1b[1;31m"
 GONE_TIMEOUT_S = 30.0
 
@@ -102,6 +103,39 @@ async def test_a_difference_is_named_and_everything_stays_up_if_asked(scratch: P
         await process.communicate()
         assert process.returncode == 1
         await nothing_left(scratch, pids)
+
+
+@pytest.mark.slow
+async def test_the_readmes_first_event_reaches_a_calendar_of_the_demo(scratch: Path, tmp_path: Path) -> None:
+    block = re.search(r"^cat > first.*?^calbus publish first.jsonl$", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert block is not None
+    async with demo("--keep", CALBUS_DEVSTACK_KAFKA="embedded", COLUMNS="400", FORCE_COLOR="") as process:
+        stdout = await said(process, "export CALBUS_CLIENT_SECRET")
+        given = dict(re.findall(r"^export (\w+)=(\S+)$", stdout, re.MULTILINE))
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, **given, "PATH": path}
+
+        async def shell(script: str) -> str:
+            run = await asyncio.create_subprocess_exec(
+                *("bash", "-c", script),
+                cwd=tmp_path,
+                env=environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            return (await run.communicate())[0].decode()
+
+        published = await shell(block[0])
+        assert "1 to calbus.actions.v1" in published
+
+        async def stands() -> bool:
+            return "The calendar shows this revision. (written)" in await shell("calbus why first")
+
+        await until(stands, "the README's event to stand in the calendar", timeout_s=60.0)
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+        assert process.returncode == 0
+        await nothing_left(scratch, set())
 
 
 def fetched(address: str) -> bytes:
