@@ -54,6 +54,15 @@ ops: $(READY) ## Write the dashboards and the page of metrics anew
 	@$(BIN)/python -m ops.dashboards
 	@$(BIN)/python -m calbus.metrics_doc
 
+.PHONY: docs
+docs: $(READY) ## Write the badges and the lists of runbooks and decisions anew
+	@$(BIN)/python -m ops.badges
+	@$(BIN)/python -m ops.indexes
+
+.PHONY: pictures
+pictures: $(READY) ## Make the README's pictures anew: the demo in a browser, and a dashboard (five minutes)
+	@$(BIN)/python -m ops.pictures
+
 .PHONY: fmt
 fmt: $(READY) ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
