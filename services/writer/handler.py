@@ -271,7 +271,7 @@ class Handler:
             replace(request_for(work.entry, step, work.calendar_id), correlation=work.loaded.correlation)
             for work, step in steps
         ]
-        calls = spans.call([work for work, _ in steps], requests)
+        calls = spans.call((work for work, _ in steps), requests)
         responses = await self._graph.send(_place(works[0]).directory, requests)
         calls.end(responses)
         for (work, step), response in zip(steps, responses, strict=True):

@@ -89,8 +89,11 @@ class Calls:
 _NONE = Calls()
 
 
-def call(works: Sequence[Traced], requests: Sequence[Request]) -> Calls:
+def call(jobs: Iterable[Traced], requests: Sequence[Request]) -> Calls:
     """Requests of these jobs are about to be sent, in one call."""
+    if not tracing.is_on():
+        return _NONE
+    works = list(jobs)
     traced = [work.trace.context for work in works if work.trace is not None]
     if not traced:
         return _NONE
