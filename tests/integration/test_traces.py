@@ -162,6 +162,41 @@ async def seen(collected: Collector, begins: str, trace: str, number: int) -> bo
     return sum(one.name.startswith(begins) for one in collected.of_trace(trace)) == number
 
 
+async def test_an_outcome_that_ingest_decides_bears_the_trace_of_its_revision(
+    world: World, collected: Collector
+) -> None:
+    async with (
+        records(world, Topic.OUTCOMES) as outcomes,
+        world.process("ingest", traces=True),
+        world.tenant("ann") as tenant,
+    ):
+        unplanned, waits = tenant.action("a1", "ann", start=None, duration=None), tenant.action("a2", "ann")
+        await publish(world, unplanned, trace_id(1))
+        await publish(world, waits, trace_id(2), "e2")
+        await until(lambda: planned(world, 2), "both to be planned")
+        # There is no writer: the switch takes the second away before it is written, and new plans are of no event.
+        await tenant.set_tenant(enabled=False)
+        await until(lambda: told(world, tenant.id, 4), "all plans to end")
+        await until(lambda: seen(collected, "send", trace_id(2), 1), "the trace to be whole")
+        kept = await world.fetch("SELECT FROM trace_context")
+    found = set()
+    for record in outcomes:
+        outcome = Outcome.model_validate_json(record.value)
+        context = context_in(record.headers)
+        found.add((outcome.id, outcome.ending, context.split("-")[1] if context is not None else None))
+    assert found == {
+        ("a1", Ending.WITHDRAWN, trace_id(1)),
+        ("a1", Ending.WITHDRAWN, None),
+        ("a2", Ending.SUPERSEDED, trace_id(2)),
+        ("a2", Ending.WITHDRAWN, None),
+    }
+    assert kept == []
+
+
+async def told(world: World, tenant: str, number: int) -> bool:
+    return len(world.outcomes[tenant]) >= number
+
+
 async def test_what_is_not_sampled_leaves_no_trace(world: World, collected: Collector) -> None:
     async with (
         world.process("ingest", traces=True),
@@ -176,7 +211,8 @@ async def test_what_is_not_sampled_leaves_no_trace(world: World, collected: Coll
         await tenant.outcome(sampled, "ann")
         await until(lambda: seen(collected, "send", trace_id(2), 1), "what is sampled to be sent")
     assert collected.of_trace(trace_id(1)) == []
-    assert [context_in(record.headers) is None for record in outcomes] == [True, False]
+    bears = {Outcome.model_validate_json(one.value).id: context_in(one.headers) is not None for one in outcomes}
+    assert bears == {"a1": False, "a2": True}
 
 
 async def test_a_collector_that_is_away_holds_up_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,10 +253,10 @@ async def test_a_round_is_traced_to_the_change_that_it_tells(world: World, colle
         await tenant.publish(tenant.account("ann", direction="down"))
         await tenant.settings_known(2)
 
-        async def told() -> bool:
+        async def is_told() -> bool:
             return bool(world.changes[tenant.id]) and bool(collected.named(f"send {world.name}.changes.v1"))
 
-        await until(told, "the appointment to be told, and its span to be sent")
+        await until(is_told, "the appointment to be told, and its span to be sent")
         [sent] = collected.named(f"send {world.name}.changes.v1")
         await until(lambda: seen(collected, "pull calendar", sent.trace_id, 1), "the round to be over")
     [change] = changes
