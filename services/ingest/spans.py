@@ -7,9 +7,11 @@ from aiokafka import ConsumerRecord
 
 from calbus import tracing
 from calbus.entry import Entry
+from calbus.revisions import Verdict
 from calbus.store import traces
 from calbus.store.connection import Connection
 from calbus.store.traces import NO_CONTEXTS, Contexts
+from schemas.reasons import Reason
 from services.ingest.intake import Arrival, Intake
 
 if TYPE_CHECKING:
@@ -40,12 +42,15 @@ class Arriving:
             span.fail(reason)
             span.end()
 
-    def judge(self, arrivals: Iterable[Arrival], verdicts: Iterable[str]) -> None:
+    def judge(self, arrivals: Iterable[Arrival], verdicts: Iterable[Verdict]) -> None:
         """What became of messages."""
         if self._spans:
             for arrival, verdict in zip(arrivals, verdicts, strict=True):
-                if arrival.trace is not None:
-                    self._spans[arrival.trace].set("calbus.verdict", verdict)
+                if arrival.trace is None:
+                    continue
+                self._spans[arrival.trace].set("calbus.verdict", verdict)
+                if verdict is Verdict.REUSED:
+                    self.fail(arrival, Reason.REVISION_REUSED)
 
     def fail(self, arrival: Arrival, reason: str) -> None:
         """A message that was understood becomes a dead letter all the same."""

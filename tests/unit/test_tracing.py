@@ -21,6 +21,7 @@ from calbus import tracing
 from calbus.entry import ItemKey, entry_id_of
 from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope
+from calbus.revisions import Verdict
 from calbus.settings import SettingsError, TraceSettings
 from calbus.spans import Spans, otlp
 from calbus.store.switches import Settings, key_of
@@ -399,7 +400,7 @@ def test_a_message_is_a_span_under_its_publishers() -> None:
         arriving = Arriving("calbus.ingest")
         context = arriving.begin(record(traceparent=UPSTREAM), "contoso", "3f1d2c4b5a697887")
         arrival = SimpleNamespace(trace=context)
-        arriving.judge([arrival, SimpleNamespace(trace=None)], ["stale", "accepted"])  # type: ignore[list-item]
+        arriving.judge([arrival, SimpleNamespace(trace=None)], [Verdict.STALE, Verdict.ACCEPTED])  # type: ignore[list-item]
         arriving.end()
     [span] = memory.get_finished_spans()
     assert (span.name, span.kind) == ("process calbus.actions.v1", SpanKind.CONSUMER)
@@ -417,6 +418,16 @@ def test_a_message_is_a_span_under_its_publishers() -> None:
         "calbus.correlation": "3f1d2c4b5a697887",
         "calbus.verdict": "stale",
     }
+
+
+def test_a_revision_that_is_used_again_is_a_span_that_failed() -> None:
+    with recorded() as memory:
+        arriving = Arriving("calbus.ingest")
+        arrival: Any = SimpleNamespace(trace=arriving.begin(record(traceparent=UPSTREAM), "contoso", "c"))
+        arriving.judge([arrival], [Verdict.REUSED])
+        arriving.end()
+    [span] = memory.get_finished_spans()
+    assert (span.attributes or {})["error.type"] == "revision_reused"
 
 
 def test_a_message_that_cannot_be_read_is_a_span_that_failed() -> None:
