@@ -15,10 +15,11 @@ COPY requirements-image.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /build \
  && /build/bin/pip install --quiet --require-hashes -r requirements-image.lock
-COPY requirements.lock ./
+COPY requirements.lock requirements-traces.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv --without-pip /opt/calbus \
- && /build/bin/pip --python /opt/calbus/bin/python3 install --quiet --require-hashes -r requirements.lock
+ && /build/bin/pip --python /opt/calbus/bin/python3 install --quiet --require-hashes \
+      -r requirements.lock -r requirements-traces.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY calbus calbus
 COPY schemas schemas

@@ -91,6 +91,7 @@ lock: $(READY) ## Write the lock files anew (needs the package index)
 	@$(LOCK) --extra dev pyproject.toml -o requirements-dev.lock
 	@echo uv | $(LOCK) - -o requirements-uv.lock
 	@printf 'cyclonedx-bom\nhatchling\npip\n' | $(LOCK) - -c requirements-dev.lock -o requirements-image.lock
+	@printf 'opentelemetry-exporter-otlp-proto-http\nopentelemetry-sdk\n' | $(LOCK) - -c requirements-dev.lock -o requirements-traces.lock
 	@printf 'pyjwt\ntrustme\n' | $(LOCK) - -c requirements-dev.lock -o requirements-simulator.lock
 
 .PHONY: clean

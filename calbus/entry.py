@@ -212,9 +212,7 @@ class Entry:
     def with_applied(self, applied: Applied) -> "Entry":
         """The same entry, with this applied."""
         # Said in full: `dataclasses.replace` takes several times as long, and every answer of Graph comes through here.
-        return Entry(
-            self.entry_id, self.item, self.assignee, self.desired, applied, self.owed, self.since, self.parked
-        )
+        return Entry(self.entry_id, self.item, self.assignee, self.desired, applied, self.owed, self.since, self.parked)
 
 
 def target_of(desired: Place | None, applied: Place | None, *, may_exist: bool) -> Place | None:

@@ -148,6 +148,13 @@ class BudgetSettings(Settings):
         return MailboxBudget(self.writer_lane_max_requests_per_10_min)
 
 
+class TraceSettings(Settings):
+    """Whether a service makes spans."""
+
+    traces: bool = False
+    """Whether spans go to an OpenTelemetry collector; where it is, and how many, say the OTEL_… variables."""
+
+
 class AdminSettings(Settings):
     """Where a service answers probes and Prometheus."""
 

@@ -442,6 +442,15 @@ LOOP_DELAY_SECONDS = histogram(
     by=_ALL,
     do="Beyond tenths of a second: the process lacks CPU. Give it more, or start another.",
 )
+TRACE_SPANS = counter(
+    "calbus_trace_spans",
+    "Spans that ended, by what became of them: sent, refused (the collector was away, or did not want them), dropped "
+    "(there was no room in the queue). Only where CALBUS_TRACES is set.",
+    {"result": ("sent", "refused", "dropped")},
+    by=_ALL,
+    do="`refused`: the collector, or OTEL_EXPORTER_OTLP_…; the log says why. `dropped`: sample less "
+    "(OTEL_TRACES_SAMPLER), or raise OTEL_BSP_MAX_QUEUE_SIZE. Calendars are not held up by either.",
+)
 
 
 def configure_logging(settings: Settings) -> None:

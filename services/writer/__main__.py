@@ -21,6 +21,7 @@ from calbus.store.entries import Due
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
+from calbus.tracing import traced
 from calbus.vitals import watch_process
 from schemas.events import Topic
 from services.writer.access_check import AccessCheck
@@ -47,6 +48,7 @@ async def serve(settings: WriterSettings) -> None:
     database, broker, pulse = postgres(), kafka(), Pulse()
     commands = topic_name(settings, Topic.COMMANDS)
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced(settings, GROUP, settings.topic_prefix))
         await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker]))
         pool = await stack.enter_async_context(connect(settings, database))
         await require_schema(pool)

@@ -30,9 +30,9 @@ ENGINES = {"kafka", "postgres", "simulator"}
 OVERLAYS = ("dev", "production")
 
 
-@pytest.fixture(params=[*OVERLAYS, "hpa"])
+@pytest.fixture(params=[*OVERLAYS, "hpa", "traces"])
 def manifests(request: pytest.FixtureRequest, tmp_path: Path) -> list[Manifest]:
-    """Each overlay, and the base with the component that none of them has."""
+    """Each overlay, and the base with each of the components that none of them has."""
     if request.param not in OVERLAYS:
         return [*cluster.with_component(tmp_path, request.param), *secrets()]
     rendered = cluster.kustomize(K8S / "overlays" / request.param)
@@ -183,6 +183,12 @@ def test_nothing_is_open_but_what_each_program_needs(
             wanted |= {"kafka"} if pod.name == "calbus-day" else {9092, 9093}
         if any(issubclass(one, GraphSettings) for one in reads):
             wanted.add(443)
+        if any(
+            environment(manifests, one).get("CALBUS_TRACES") == "true"
+            for of, one in of_calbus(manifests)
+            if of.name == pod.name
+        ):
+            wanted.add(4318)
         if of_dev(manifests) and (wanted >= {443} or pod.name == "calbus-day"):
             wanted |= {"http", "https"}
         assert flows(manifests, pod) == wanted, pod.name
@@ -303,3 +309,20 @@ def test_what_is_written_about_deploying_names_real_settings() -> None:
     for page in (K8S / "README.md", ROOT / "ops" / "README.md"):
         if page.exists():
             assert set(re.findall(r"CALBUS_[A-Z0-9_]*[A-Z0-9](?!_)\b", page.read_text())) <= names, page
+
+
+def test_the_component_for_traces_sends_them_where_the_network_lets_them_go(tmp_path: Path) -> None:
+    manifests = [*cluster.with_component(tmp_path, "traces"), *secrets()]
+    [policy] = [one for one in of_kind(manifests, "NetworkPolicy") if one["metadata"]["name"] == "calbus-to-collector"]
+    [rule] = policy["spec"]["egress"]
+    [port] = rule["ports"]
+    namespace = rule["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+    traced = set()
+    for pod, container in of_calbus(manifests):
+        values = environment(manifests, container)
+        if values.get("CALBUS_TRACES") == "true":
+            traced.add(container["args"][0])
+            assert values["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://otel-collector.{namespace}:{port['port']}"
+            assert values["OTEL_TRACES_SAMPLER"] == "parentbased_traceidratio"
+            assert selects(policy["spec"]["podSelector"], pod.labels)
+    assert traced == {"ingest", "writer", "puller"}

@@ -120,10 +120,11 @@ def test_it_carries_the_list_of_what_is_in_it(built: Store) -> None:
     )  # fmt: skip
     sbom = orjson.loads(shown)
     listed = {one["name"].lower().replace("_", "-"): one["version"] for one in sbom["components"]}
-    locked = dict(re.findall(r"^([a-z0-9][\w.-]*)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    locks = "".join((ROOT / name).read_text() for name in ("requirements.lock", "requirements-traces.lock"))
+    locked = dict(re.findall(r"^([a-z0-9][\w.-]*)==(\S+)", locks, re.MULTILINE))
     assert sbom["bomFormat"] == "CycloneDX"
     assert set(listed) <= {*locked, "calbus"}
-    assert {"aiokafka", "aiohttp", "asyncpg", "msal", "pydantic", "uvloop"} <= set(listed)
+    assert {"aiokafka", "aiohttp", "asyncpg", "msal", "opentelemetry-sdk", "pydantic", "uvloop"} <= set(listed)
     assert all(listed[name] == locked[name] for name in listed if name in locked)
     assert not {"pip", "hatchling", "trustme"} & set(listed)
     assert os.fspath(ROOT) not in shown

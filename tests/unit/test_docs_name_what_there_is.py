@@ -56,7 +56,7 @@ def test_every_command_and_option_exists(page: str, options: dict[str, set[str]]
         assert set(OPTION.findall(rest)) <= options[name], f"calbus {name}{rest}"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "docs/traces.md"])
 def test_every_variable_is_a_setting(page: str) -> None:
     known = {f"{PREFIX}{name.upper()}" for command in _commands(None) for name in command.settings.model_fields}
     for variable in VARIABLE.findall((ROOT / page).read_text(encoding="utf-8")):
