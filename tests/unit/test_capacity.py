@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from calbus.budget import WINDOW_S
 from services.writer.capacity import Forecast, busiest_share, foretell
 from services.writer.capacity_command import _capacity
-from services.writer.capacity_costs import Costs, Stage
+from services.writer.capacity_costs import Costs, Stage, measured
 from services.writer.capacity_graph import APPLICATION_MAX_REQUESTS_PER_S, Latency, Request, SimulatedGraph
 from services.writer.capacity_load import Change, Crowd, Load
 from services.writer.capacity_pod import Fate, Pod, SimulatedPod
@@ -98,6 +98,38 @@ def test_an_entry_of_two_requests_takes_both() -> None:
     [fate], graph = simulated([Change(0.0, 1, 1)], replace(STEADY, requests_per_entry=2.0))
     assert fate.lag_s == pytest.approx(0.2 + STEADY.overhead_s + STEADY.costs.send.cpu_s(1))
     assert graph.requests == 2
+
+
+# -- the processor ----------------------------------------------------------------------------------------------------
+
+
+def test_where_graph_is_quick_a_writer_gets_through_what_its_core_does() -> None:
+    quick = replace(POD, latency=Latency(0.001, 0.0))
+    at_best_s = 2_000 * POD.costs.entry_cpu_s(20)
+    fates, _ = simulated([Change(0.0, mailbox, 1) for mailbox in range(2_000)], quick)
+    assert at_best_s < max(fate.lag_s for fate in fates) < 1.3 * at_best_s
+
+
+def test_calls_that_carry_one_entry_cost_the_core_more() -> None:
+    quick = replace(POD, latency=Latency(0.001, 0.0))
+    fates, _ = simulated([Change(0.0, mailbox, mailbox) for mailbox in range(1_000)], quick)
+    took_s = max(fate.lag_s for fate in fates)
+    assert POD.costs.entry_cpu_s(1) > 1.5 * POD.costs.entry_cpu_s(20)
+    assert took_s > 1_000 * POD.costs.entry_cpu_s(1)
+
+
+def test_a_core_half_as_fast_takes_twice_the_processor_and_waits_as_long() -> None:
+    slow = POD.costs.on_a_core(2.0)
+    assert slow.entry_cpu_s(20) == pytest.approx(2 * POD.costs.entry_cpu_s(20))
+    assert slow.record.cpu_s(400) == pytest.approx(2 * POD.costs.record.cpu_s(400))
+    assert slow.record.waits_s(400) == POD.costs.record.waits_s(400)
+    assert slow.way_s == POD.costs.way_s
+
+
+def test_the_measured_costs_are_some() -> None:
+    costs = measured()
+    assert 0.000_01 < costs.entry_cpu_s(20) < costs.entry_cpu_s(1) < 0.01
+    assert 0.001 < costs.idle_s < 1.0
 
 
 # -- the witness: what Graph would refuse -----------------------------------------------------------------------------
