@@ -35,7 +35,8 @@ test-slow: $(READY) ## What takes long: sizes that `make test` leaves out
 
 .PHONY: bench
 bench: $(READY) ## Measure the writer beside what people would use instead (minutes); into bench/results/
-	@for scenario in rates skew one-mailbox idle steady two-writers growth memory; do $(BIN)/python -m bench $$scenario || exit 1; done
+	@for scenario in rates skew one-mailbox idle steady two-writers growth memory capacity; do $(BIN)/python -m bench $$scenario || exit 1; done
+	@$(BIN)/python bench/capacity_tables.py
 
 .PHONY: check
 check: $(READY) ## Lint, format, strict types, import contracts, spelling

@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from bench import capacity as costs
 from bench import scenarios
 from bench.ground import Ground, new_ground
 from bench.report import RESULTS, write
 from bench.scenarios import Figures
+from calbus.lifecycle import new_event_loop
 
 app = typer.Typer(add_completion=False, help="Throughput and latency of calbus beside what people would use instead.")
 
@@ -34,7 +36,9 @@ def _run(name: str, into: Path, measure: Callable[[Ground], Awaitable[Figures]])
 
     # While Kafka makes the topics, its clients complain of each.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    print(write(name, asyncio.run(run()), into).read_text())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # as calbus's own programs run
+        figures = runner.run(run())
+    print(write(name, figures, into).read_text())
 
 
 @app.command()
@@ -138,6 +142,12 @@ def growth(
 def memory(mailboxes: Mailboxes = 100_000, rounds: Rounds = 2, into: Into = RESULTS) -> None:
     """What a writer holds that owns many mailboxes."""
     _run("memory", into, lambda ground: scenarios.memory(ground, mailboxes=mailboxes, rounds=rounds))
+
+
+@app.command()
+def capacity(rounds: Rounds = 5, entries: Entries = 6_000, into: Into = RESULTS) -> None:
+    """What `calbus capacity` counts with: the costs of the writer's stages, idle delays, bytes of rows."""
+    _run("capacity", into, lambda ground: costs.measure(ground, rounds=rounds, entries=entries))
 
 
 if __name__ == "__main__":

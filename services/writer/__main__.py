@@ -2,8 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer
@@ -56,16 +55,17 @@ async def serve(settings: WriterSettings) -> None:
         sender = await stack.enter_async_context(producer(settings, broker))
         relay = Relay(pool, sender, settings.topic_prefix, postgres=database, kafka=broker)
 
-        async def postpone(until: dict[UUID, datetime]) -> None:
+        async def postpone(waits_s: dict[UUID, float]) -> None:
+            now = datetime.now(UTC)
+            until = {entry_id: now + timedelta(seconds=wait_s) for entry_id, wait_s in waits_s.items()}
             await database.insist(lambda: entries.postpone(pool, until))
 
         async def send_elsewhere(due: list[Due]) -> None:
             await broker.insist(lambda: send_wakeups(sender, commands, due))
 
         known = Accounts(_pace(settings))
-        # As many again are loaded while these ask; the pipeline lets no more than the setting ask at a time.
-        ahead = 2 * settings.writer_lane_max_in_flight
-        lanes = Lanes(replace(settings.lane_limits, max_in_flight=ahead))
+        # The pipeline lets no more than the setting ask at a time.
+        lanes = Lanes(settings.lane_limits.ahead)
         calendars = Calendars(graph)
         rests = LaneRests(lanes)
         dispatcher = Dispatcher(
