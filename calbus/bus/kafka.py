@@ -54,8 +54,6 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
         except (OSError, ssl.SSLError) as error:
             raise SettingsError(f"CALBUS_KAFKA_SSL_…_FILE: cannot be read: {error}") from None
     if settings.kafka_security_protocol in (SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL):
-        if not settings.kafka_sasl_username:
-            raise SettingsError("CALBUS_KAFKA_SASL_USERNAME is missing. The security protocol is a SASL one.")
         options |= {
             "sasl_mechanism": SaslMechanism(settings.kafka_sasl_mechanism).value,
             "sasl_plain_username": settings.kafka_sasl_username,
