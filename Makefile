@@ -64,8 +64,8 @@ schemas: $(READY) ## Write JSON Schemas and the AsyncAPI document anew from the 
 	@$(BIN)/python -m schemas.generate
 
 .PHONY: manifests
-manifests: $(READY) ## Write the PrometheusRule of k8s/ anew from ops/alerts
-	@$(BIN)/python -m ops.prometheus_rule
+manifests: $(READY) ## Write the PrometheusRule of k8s/ anew from ops/alerts; RUNBOOKS=https://… says where runbooks are
+	@$(BIN)/python -m ops.prometheus_rule $(if $(RUNBOOKS),--runbooks '$(RUNBOOKS)')
 
 .PHONY: image
 image: ## Build the container images, with docker, podman or buildah

@@ -283,6 +283,15 @@ def test_the_alerts_are_those_of_prometheus() -> None:
     assert RULE.read_text() == rule_of(ALERTS), "run `make manifests`"
 
 
+def test_an_overlay_says_where_runbooks_are() -> None:
+    (rule,) = of_kind(production(), "PrometheusRule")
+    base = rule["metadata"]["annotations"]["runbooks"]
+    alerts = [one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one]
+    assert alerts
+    for alert in alerts:
+        assert alert["annotations"]["runbook_url"] == f"{base}/docs/runbooks/{alert['alert']}.md"
+
+
 def test_a_rule_is_made_of_all_files(tmp_path: Path) -> None:
     group = {"name": "a", "rules": [{"alert": "A", "expr": "up == 0", "for": "5m", "annotations": {"summary": "ü: x"}}]}
     (tmp_path / "one.yml").write_text(yaml.safe_dump({"groups": [group]}))

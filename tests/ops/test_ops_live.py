@@ -61,7 +61,7 @@ async def test_faults_are_told_by_the_right_alert_and_every_panel_has_its_data(w
 
         failing = await _meets(watch, tenant, "CalbusGraphFailing", status=503, empty_body=True)
         assert failing["labels"]["severity"] == "critical"
-        assert failing["annotations"]["runbook_url"] == "docs/runbooks/CalbusGraphFailing.md"
+        assert failing["annotations"]["runbook_url"] == "https://example.org/calbus/docs/runbooks/CalbusGraphFailing.md"
         await _meets(watch, tenant, "CalbusGraphThrottled", status=429, code="ApplicationThrottled", retry_after_s=1)
 
         await world.publish_raw(Topic.ACTIONS, b"no event", key=b"x")
