@@ -294,7 +294,7 @@ async def measure(load: Load, command: str) -> Figures:
         await _until(lambda: _count(database, "outbox", 0))
         outcomes = await database.fetchval("SELECT count(*) FROM entry WHERE applied_plan = plan AND NOT owed")
         standing, lost, doubled = await _compare(admin, directories, publisher.published)
-        service = await _service(admin, directories, load.latency_ms)
+        service = await service_of(admin, directories, load.latency_ms)
     return Figures(
         command=command,
         load=load,
@@ -371,7 +371,7 @@ async def _compare(
     return standing, lost, doubled
 
 
-async def _service(admin: SimulatorAdmin, directories: dict[str, str], latency_ms: float) -> Service:
+async def service_of(admin: SimulatorAdmin, directories: dict[str, str], latency_ms: float) -> Service:
     """Read the ledger: in whose hands each mailbox was, one after the other."""
     served: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
     most = refusals = violations = 0
