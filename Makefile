@@ -72,7 +72,7 @@ image: ## Build the container images, with docker, podman or buildah
 	@ops/image/build.sh
 
 .PHONY: test-image
-test-image: $(READY) ## Build the image on a Debian of its own, and see an event arrive through it (root; ten minutes)
+test-image: $(READY) ## Build the images on a Debian of its own, see an event arrive through them (root; twenty minutes)
 	@$(BIN)/pytest -m image tests/image $(ARGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
