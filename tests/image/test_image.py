@@ -169,7 +169,10 @@ async def test_the_simulator_serves_from_its_image(built_simulator: Store, tmp_p
                     return response.status == 200
             return False
 
-        await until(lambda: serves("/_sim/health"), "the simulator to serve", timeout_s=120)
+        try:
+            await until(lambda: serves("/_sim/health"), "the simulator to serve", timeout_s=120)
+        except AssertionError:
+            pytest.fail(built_simulator.podman("logs", name))
         assert await serves("/outlook")
         status = built_simulator.podman("exec", name, "cat", "/proc/1/status")
         assert f"CapEff:\t{'0' * 16}" in status
