@@ -50,6 +50,8 @@ USER 65532:65532
 FROM runtime AS simulator
 COPY --from=build-simulator /opt/calbus /opt/calbus
 COPY --from=build-simulator --chown=65532:65532 /state /state
+# Certificates go through a file of their own on their way into TLS, and nothing else can be written.
+ENV TMPDIR=/state
 LABEL org.opencontainers.image.title="calbus-simulator" \
       org.opencontainers.image.description="A Microsoft 365 to run calbus against" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -74,15 +74,15 @@ schemas: $(READY) ## Write JSON Schemas and the AsyncAPI document anew from the 
 	@$(BIN)/python -m schemas.generate
 
 .PHONY: manifests
-manifests: $(READY) ## Write the PrometheusRule of k8s/ anew from ops/alerts
-	@$(BIN)/python -m ops.prometheus_rule
+manifests: $(READY) ## Write the PrometheusRule of k8s/ anew from ops/alerts; RUNBOOKS=https://… says where runbooks are
+	@$(BIN)/python -m ops.prometheus_rule $(if $(RUNBOOKS),--runbooks '$(RUNBOOKS)')
 
 .PHONY: image
 image: ## Build the container images, with docker, podman or buildah
 	@ops/image/build.sh
 
 .PHONY: test-image
-test-image: $(READY) ## Build the image on a Debian of its own, and see an event arrive through it (root; ten minutes)
+test-image: $(READY) ## Build the images on a Debian of its own, see an event arrive through them (root; twenty minutes)
 	@$(BIN)/pytest -m image tests/image $(ARGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header

@@ -221,11 +221,11 @@ GRAPH_REQUESTS = counter(
 )
 GRAPH_SECONDS = histogram(
     "calbus_graph_call_seconds",
-    "Duration of HTTP calls to Microsoft Graph, single or batch.",
+    "Duration of HTTP calls to Microsoft Graph, by operation; `batch` are several of them in one call.",
     _WORK_BUCKETS_S,
-    {"kind": ("single", "batch")},
+    {"operation": ("batch", *OPERATIONS)},
     by="writer, puller",
-    do="A batch takes as long as its slowest item. Growing for both: Microsoft, or the way there.",
+    do="A batch takes as long as its slowest item. Growing for all: Microsoft, or the way there.",
 )
 GRAPH_FAULTS = counter(
     "calbus_graph_faults",

@@ -85,7 +85,7 @@ class GraphClient:
             scope = Scope.MAILBOX if isinstance(error, TimeoutError) else Scope.ENTRY
             return _told(request, own_id, Response(0, None, replace(_unanswered(error), scope=scope)))
         finally:
-            GRAPH_SECONDS.labels("single").observe(time.perf_counter() - started)
+            GRAPH_SECONDS.labels(request.operation).observe(time.perf_counter() - started)
         return _told(request, own_id, _response(status, headers, body), headers)
 
     async def _batch(self, token: str, requests: Sequence[Request]) -> list[Response]:

@@ -309,6 +309,9 @@ def _faulted(entry: Entry, step: Step, fault: Fault, attempts: int) -> Advance:
     applied, desired = entry.applied, entry.desired
     leaves = desired.intent is not Intent.PRESENT or not _same_place(applied.place, desired.place)
     match step, fault.reason:
+        case ((Step.DELETE | Step.READ), Reason.EVENT_GONE) if desired.intent is Intent.PRESENT and leaves:
+            # It may be where it is to be already: written there by what a restored backup knows nothing of.
+            return Advance(replace(entry, applied=_moved_on(replace(entry, applied=_gone(applied)))), reload=True)
         case Step.DELETE, Reason.EVENT_GONE:
             return _done(entry, step, None, Circumstances())
         case ((Step.DELETE | Step.READ | Step.FIND), Reason.MAILBOX_UNKNOWN) if (

@@ -111,6 +111,15 @@ def test_services_read_the_variables_of_their_image() -> None:
     assert set(image_environment()) <= known(writer)
 
 
+def test_the_simulator_has_one_place_to_write_to_and_uses_it_for_all() -> None:
+    stage = (ROOT / "Dockerfile").read_text().partition("AS simulator\n")[2].partition("\nFROM ")[0]
+    (state,) = re.findall(r'"--state-dir", "([^"]+)"', stage)
+    assert f"ENV TMPDIR={state}\n" in stage
+    simulator = services("demo")["simulator"]
+    assert simulator["read_only"] is True
+    assert f"simulator:{state}" in simulator["volumes"]
+
+
 def test_ports_are_open_on_this_machine_only_and_exist() -> None:
     taken: dict[str, set[str]] = {profile: set() for profile in PROFILES}
     dockerfile = (ROOT / "Dockerfile").read_text()

@@ -223,6 +223,23 @@ def test_pods_are_restricted(manifests: list[Manifest]) -> None:
             assert "memory" in container["resources"]["limits"]
 
 
+def mebibytes(quantity: str) -> float:
+    number, unit = quantity[:-2], quantity[-2:]
+    return float(number) * {"Mi": 1, "Gi": 1_024}[unit]
+
+
+def test_services_ask_for_the_memory_that_they_were_seen_to_take(manifests: list[Manifest]) -> None:
+    measured = json.loads((ROOT / "bench" / "results" / "resources.json").read_text())["services"]
+    asked = {container["name"]: container["resources"] for _, container in of_calbus(manifests)}
+    assert measured.keys() <= asked.keys()
+    for name, used in measured.items():
+        assert mebibytes(asked[name]["requests"]["memory"]) >= 1.2 * used["peak_mib"], name
+        assert mebibytes(asked[name]["limits"]["memory"]) >= 2 * used["peak_mib"], name
+        # What the CPU that is asked for carries, in actions a second.
+        per_s = 1_000 / used["cpu_s_per_1000"] * float(asked[name]["requests"]["cpu"].removesuffix("m")) / 1_000
+        assert per_s >= 100, name
+
+
 def test_writers_keep_their_membership_and_have_time_to_end(
     manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +304,15 @@ def test_the_day_is_delivered_as_the_application_that_the_services_are() -> None
 
 def test_the_alerts_are_those_of_prometheus() -> None:
     assert RULE.read_text() == rule_of(ALERTS), "run `make manifests`"
+
+
+def test_an_overlay_says_where_runbooks_are() -> None:
+    (rule,) = of_kind(production(), "PrometheusRule")
+    base = rule["metadata"]["annotations"]["runbooks"]
+    alerts = [one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one]
+    assert alerts
+    for alert in alerts:
+        assert alert["annotations"]["runbook_url"] == f"{base}/docs/runbooks/{alert['alert']}.md"
 
 
 def test_a_rule_is_made_of_all_files(tmp_path: Path) -> None:

@@ -138,6 +138,22 @@ def test_deleting_what_is_gone_is_done() -> None:
     assert after.entry.applied.event_id is None
 
 
+@pytest.mark.parametrize("step", [Step.DELETE, Step.READ])
+def test_what_is_gone_from_where_it_was_is_looked_for_where_it_is_to_be(step: Step) -> None:
+    gone = Response(404, None, Fault(Reason.EVENT_GONE, Scope.ENTRY))
+    state = entry(desired(), replace(standing(), place=THERE))
+    after = advance(state, step, gone, Circumstances(repeat=None))
+    assert (after.fault, after.reload) == (None, True)
+    assert next_step(after.entry) is Step.FIND
+    assert after.entry.applied == Applied(plan=1, place=HERE, in_doubt=True, generation=state.applied.generation + 1)
+
+
+def test_what_was_deleted_where_it_was_is_created_where_it_is_to_be() -> None:
+    state = entry(desired(), replace(standing(), place=THERE))
+    after = advance(state, Step.DELETE, Response(204, None, None), Circumstances(repeat=None))
+    assert next_step(after.entry) is Step.CREATE
+
+
 def test_a_create_whose_answer_was_lost_is_in_doubt() -> None:
     lost = Response(0, None, Fault(Reason.GRAPH_UNREACHABLE, Scope.ENTRY, may_be_applied=True))
     after = advance(entry(desired()), Step.CREATE, lost, Circumstances(repeat=None))
