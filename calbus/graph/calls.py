@@ -5,6 +5,8 @@ from typing import Any
 
 from calbus.graph.errors import Fault
 
+BATCH_MAX_REQUESTS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.lifecycle import EXIT_USAGE
 from calbus.telemetry import configure_logging
 from services.writer import capacity

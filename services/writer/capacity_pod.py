@@ -13,7 +13,7 @@ from random import Random
 from uuid import UUID
 
 from calbus.budget import MailboxBudget
-from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.graph.calls import BATCH_MAX_REQUESTS
 from services.writer.capacity_graph import Latency, Request, SimulatedGraph
 from services.writer.capacity_load import Change
 from services.writer.lanes import Job, LaneLimits, Lanes

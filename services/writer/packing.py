@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.graph.calls import BATCH_MAX_REQUESTS
 
 # So long is waited for the slowest of those that were taken together, before the others go on without it.
 GRACE_S = 0.3
