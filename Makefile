@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Processes that share the suite, each with engines of its own.
-WORKERS ?= 2
+# Processes that share the suite, each with engines of its own: one more than two cores, since what runs on engines
+# waits for half of its time.
+WORKERS ?= 3
 
 .PHONY: help
 help: ## Show this list
@@ -30,8 +31,8 @@ test: $(READY) ## Prove it: the suite on real Kafka, real PostgreSQL and the sim
 	@$(BIN)/pytest -m "not slow" -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: test-slow
-test-slow: $(READY) ## What takes long: sizes that `make test` leaves out
-	@$(BIN)/pytest -m "slow and not image and not ops" $(ARGS)
+test-slow: $(READY) ## What takes long: sizes and examples that `make test` leaves out
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -m "(slow or hypothesis) and not image and not ops" $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measure the writer beside what people would use instead (minutes); into bench/results/

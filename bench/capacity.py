@@ -20,7 +20,8 @@ from bench.scenarios import Figures, backlog, idle, warm
 from calbus.bus.batches import Record, send_all
 from calbus.bus.cloudevents import headers_for
 from calbus.bus.kafka import topic_name
-from calbus.graph.client import BATCH_MAX_REQUESTS, graph_client
+from calbus.graph.calls import BATCH_MAX_REQUESTS
+from calbus.graph.client import graph_client
 from calbus.lifecycle import settle_memory
 from calbus.outage import postgres
 from calbus.store.entries import Due

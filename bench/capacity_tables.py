@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.capacity import costs_of, plain
-from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.graph.calls import BATCH_MAX_REQUESTS
 from services.writer.capacity import GRAPH_LATENCY_S, GRAPH_LATENCY_SPREAD, TARGET_SHARE, Forecast, foretell
 from services.writer.capacity_command import pod_of
 from services.writer.capacity_costs import FILE as COSTS

@@ -6,6 +6,8 @@ from typing import Any
 from calbus.graph.errors import Fault
 from calbus.values import value
 
+BATCH_MAX_REQUESTS = 20
+
 
 @value
 class Request:

@@ -22,7 +22,6 @@ from calbus.settings import GraphSettings, SettingsError
 from calbus.telemetry import GRAPH_FAULTS, GRAPH_REQUESTS, GRAPH_SECONDS, log
 from schemas.reasons import Reason
 
-BATCH_MAX_REQUESTS = 20
 CONNECTIONS_MAX = 256
 SHOW_INTERVAL_S = 5.0
 CLIENT_REQUEST_ID = "client-request-id"

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from calbus.bus.publish import publish
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.settings import KafkaSettings, NotEmpty
 from calbus.telemetry import configure_logging, log
 from devstack.demo import recording

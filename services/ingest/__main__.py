@@ -9,7 +9,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from calbus.admin import Pulse, admin_server
 from calbus.bus.kafka import consumer, producer, watch_kafka, watch_lag
 from calbus.bus.outbox import Relay
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.lifecycle import run
 from calbus.outage import Dependency, kafka, postgres
 from calbus.store.migrate import require_schema

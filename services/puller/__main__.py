@@ -7,7 +7,7 @@ from calbus.admin import Pulse, admin_server
 from calbus.budget import MailboxBudget
 from calbus.bus.kafka import producer, watch_kafka
 from calbus.bus.outbox import Relay
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.graph.client import graph_client
 from calbus.lifecycle import run
 from calbus.outage import kafka, postgres

@@ -11,7 +11,7 @@ from calbus.admin import Pulse, admin_server
 from calbus.bus.kafka import consumer, producer, topic_name, watch_kafka, watch_lag
 from calbus.bus.outbox import Relay
 from calbus.bus.wakeups import send_wakeups
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.graph.client import GraphClient, graph_client
 from calbus.lifecycle import run
 from calbus.outage import kafka, postgres

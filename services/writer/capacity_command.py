@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from calbus.cli import command_of
-from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.command import command_of
+from calbus.graph.calls import BATCH_MAX_REQUESTS
 from calbus.lifecycle import EXIT_USAGE
 from calbus.telemetry import configure_logging
 from services.writer import capacity

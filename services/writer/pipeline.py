@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.graph.calls import BATCH_MAX_REQUESTS
 from calbus.telemetry import log
 from services.writer.handler import Handler, Report, Work
 from services.writer.lanes import Job

@@ -12,7 +12,7 @@ import yaml
 
 import calbus.telemetry
 from calbus import metrics_doc
-from calbus.cli import _commands
+from calbus.cli import commands
 from calbus.metric import CATALOGUE
 from ops import dashboards, prometheus_rule
 
@@ -157,7 +157,7 @@ def test_a_page_names_metrics_settings_and_pages_that_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     known = {*EXPOSED, *CATALOGUE, *RECORDED, "calbus_letter"}
     assert {name for name in _METRIC.findall(text) if name not in known} == set()
-    settings = {f"CALBUS_{name.upper()}" for command in _commands(None) for name in command.settings.model_fields}
+    settings = {f"CALBUS_{name.upper()}" for command in commands() for name in command.settings.model_fields}
     assert {name for name in _SETTING.findall(text) if name not in settings} == set()
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (page.parent / link).exists(), link

@@ -23,6 +23,7 @@ from services.writer.capacity_load import Change, Crowd, Load
 from services.writer.capacity_pod import Fate, Pod, SimulatedPod
 from services.writer.lanes import LaneLimits
 from services.writer.settings import LaneSettings
+from tests.support.examples import shown
 
 POD = Pod(
     limits=LaneLimits(max_in_flight=3, max_requests_per_10_min=9_000, max_entries=1_000, max_entries_of_all=20_000),
@@ -176,7 +177,7 @@ changes_of_any_kind = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=shown(40))
 @given(changes_of_any_kind, st.sampled_from([1.0, 1.5, 3.0]), st.sampled_from([3, 20, 1_000]))
 def test_all_that_comes_is_written_once_and_within_the_limits(
     changes: list[Change], requests: float, max_entries: int
@@ -190,7 +191,7 @@ def test_all_that_comes_is_written_once_and_within_the_limits(
     assert graph.throttled == 0
 
 
-@settings(max_examples=20)
+@settings(max_examples=shown(20))
 @given(changes_of_any_kind)
 def test_the_same_seed_gives_the_same_answer(changes: list[Change]) -> None:
     first, _ = simulated(changes)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from calbus.bus.publish import read_file
-from calbus.cli import _commands
+from calbus.cli import commands
 from calbus.settings import PREFIX
 from calbus.store.migrate import migrations
 from devstack.kafka.jars import KAFKA_VERSION
@@ -32,7 +32,7 @@ FOLDERS = ("bench", "calbus", "devstack", "docs", "k8s", "ops", "schemas", "serv
 def options() -> dict[str, set[str]]:
     """The options of each command."""
     known = dict(PLAIN)
-    for command in _commands(None):
+    for command in commands():
         named = {f"--{name.replace('_', '-')}" for name in command.settings.model_fields}
         for annotation in command._arguments.values():
             for about in getattr(annotation, "__metadata__", ()):
@@ -58,7 +58,7 @@ def test_every_command_and_option_exists(page: str, options: dict[str, set[str]]
 
 @pytest.mark.parametrize("page", [*PAGES, "docs/traces.md"])
 def test_every_variable_is_a_setting(page: str) -> None:
-    known = {f"{PREFIX}{name.upper()}" for command in _commands(None) for name in command.settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for command in commands() for name in command.settings.model_fields}
     for variable in VARIABLE.findall((ROOT / page).read_text(encoding="utf-8")):
         # CALBUS_WRITER_… stands for all that begin so.
         assert variable in known or (variable.endswith("_") and any(one.startswith(variable) for one in known)), (

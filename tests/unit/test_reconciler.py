@@ -34,6 +34,7 @@ from schemas.reasons import Reason
 from services.writer.handler import STEPS_MAX
 from services.writer.reconciler import CLOSED_BEFORE_LEFT, Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import Backoff, GiveUp, RetryPolicy, decide_retry
+from tests.support.examples import shown
 from tests.unit.strategies import content
 
 ITEM = ItemKey("contoso", "planner", Kind.ACTION, "A-1")
@@ -511,7 +512,7 @@ class World:
 @given(
     st.lists(moves, min_size=10, max_size=40), st.sampled_from(("plan", "plan elsewhere", "plan none")), st.booleans()
 )
-@settings(max_examples=500)
+@settings(max_examples=shown(500))
 def test_whatever_happened_the_calendar_comes_to_show_what_is_desired(
     moves: list[str], last: str, forgets: bool
 ) -> None:
@@ -725,7 +726,7 @@ class Pair:
 
 
 @given(pairs, st.sampled_from(("one", "two", "elsewhere", "none")), st.integers(1, 2))
-@settings(max_examples=300)
+@settings(max_examples=shown(300))
 def test_two_writers_side_by_side_do_no_more_harm_than_one(
     moves: list[tuple[int, str]], last: str, writers: int
 ) -> None:
