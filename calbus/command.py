@@ -108,19 +108,20 @@ def _secrets_of(settings: type[Settings]) -> str:
     named = [
         f"{PREFIX}{name.upper()} ({' '.join((field.description or '').split()).rstrip('.')})"
         for name, field in settings.model_fields.items()
-        if _is_secret(field)
+        if is_secret(field)
     ]
     return f"From the environment only: {'; '.join(named)}." if named else ""
 
 
-def _is_secret(field: FieldInfo) -> bool:
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting is one that is never shown, nor given as an option."""
     return SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 def _options(settings: type[Settings]) -> dict[str, Any]:
     options = {}
     for name, field in settings.model_fields.items():
-        if _is_secret(field):
+        if is_secret(field):
             continue
         about = " ".join((field.description or "").split())
         if field.default is not None and not field.is_required() and str(field.default):

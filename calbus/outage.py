@@ -32,7 +32,13 @@ POSTGRES_AWAY: tuple[type[BaseException], ...] = (
     asyncpg.QueryCanceledError,
 )
 # Two transactions in each other's way: nothing is away, and one of them is simply repeated.
-POSTGRES_COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+POSTGRES_COLLIDED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    # A migration changed a table meanwhile; asyncpg has forgotten what it had prepared for it.
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+)
 
 T = TypeVar("T")
 

@@ -7,7 +7,6 @@ keeps to the partitions that there were, and the mailboxes of the new ones would
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -33,8 +32,12 @@ async def adopt_orphans(reader: AIOKafkaConsumer, options: dict[str, Any], group
     while True:
         await asyncio.sleep(LOOK_INTERVAL_S)
         found: set[TopicPartition] = set()
-        with suppress(KafkaError, TimeoutError, OSError):  # an outage shows elsewhere
+        try:
             found = _all(reader, topics) - await at_most(LOOK_TIMEOUT_S, assigned(options, group))
+        except (KafkaError, TimeoutError, OSError):
+            pass  # an outage shows elsewhere
+        except Exception as error:  # noqa: BLE001 (an answer that cannot be read must not end the watch)
+            log.warning("a group's assignment cannot be read", error=type(error).__name__)
         if found and found == before:
             log.warning("partitions that nobody reads: the group is asked to share them out", partitions=len(found))
             reader._coordinator.request_rejoin()  # noqa: SLF001 - there is no other way

@@ -24,6 +24,8 @@ from services.writer.pipeline import Pipeline
 
 COMMIT_INTERVAL_S = 0.5
 COMMIT_TIMEOUT_S = 5.0
+# So many jobs of one tenant are taken before it is the next one's turn.
+TURN_MAX_JOBS = 20
 SHED_MAX_ENTRIES = 1_000
 # A job that breaks our own code is looked at again after this, in case it was the moment and not the job.
 BROKEN_JOB_S = 60.0
@@ -132,24 +134,29 @@ class Dispatcher:
         """Hand out jobs until cancelled."""
         while True:
             self._changed.clear()
-            if self._accepting and (room := self._pipeline.room) and (jobs := self._take(room)):
+            if self._accepting and self._pipeline.may_begin and (jobs := self._take()):
                 self._pipeline.begin(jobs)
             await self._wait()
 
-    def _take(self, limit: int) -> list[Job]:
-        """Jobs of as many tenants as there are, in turn."""
-        now_s = self._clock()
+    def _take(self) -> list[Job]:
+        """Jobs of as many tenants as there are, a few of each in turn.
+
+        If there is no room because one has it all: of those that have next to nothing in hand.
+        """
+        now_s, limit = self._clock(), self._pipeline.room
         jobs: list[Job] = []
-        while len(jobs) < limit and (more := self._lanes.take(now_s, limit - len(jobs))):
+        while len(jobs) < limit and (more := self._lanes.take(now_s, min(limit - len(jobs), TURN_MAX_JOBS))):
             jobs += more
+        if not limit and self._pipeline.is_one_tenants:
+            jobs = self._lanes.take(now_s, TURN_MAX_JOBS, self._pipeline.has_room_for)
         self._left_lane_s.update((job.entry_id, now_s) for job in jobs)
         return jobs
 
     async def _wait(self) -> None:
         next_at_s = self._lanes.next_at_s()
         wait_s = None if next_at_s is None else max(next_at_s - self._clock(), 0.001)
-        if not self._pipeline.room or not self._accepting:
-            wait_s = None  # only a job that ends makes room, only an assignment makes work
+        if not self._pipeline.may_begin or not self._accepting:
+            wait_s = None  # only a group that is through lets others begin, only an assignment makes work
         with suppress(TimeoutError):
             await at_most(wait_s, self._changed.wait())
 
@@ -185,9 +192,13 @@ class Dispatcher:
             if report.park_s is not None:
                 self._rests.begin(report.job.lane, report.park_s)
         for report in reports:
-            if not (report.again and self._accepting and self._lanes.offer(report.job, now_s)):
+            if not (report.again and self._is_ours(report.job) and self._lanes.offer(report.job, now_s)):
                 self._finished(report.job)
         await self._shed([(wait_s, job) for wait_s, jobs in self._rests.take_shed() for job in jobs])
+
+    def _is_ours(self, job: Job) -> bool:
+        """Whether its mailbox is still this writer's, as far as it knows."""
+        return self._accepting and all(position.assignment == self._offsets.assignment for position in job.positions)
 
     async def _shed(self, jobs: list[tuple[float, Job]]) -> None:
         """Give jobs back to PostgreSQL, each due again after so many seconds."""
@@ -202,7 +213,7 @@ class Dispatcher:
             self._offsets.finished(position)
 
     async def drain(self, wait_s: float) -> None:
-        """Hand out nothing more, forget what waits, and wait for the calls in flight, at most `wait_s` seconds."""
+        """Hand out nothing more, give back what waits, and wait for the calls in flight, at most `wait_s` seconds."""
         self._accepting = False
         self._lanes.clear()
         with suppress(TimeoutError):
@@ -212,6 +223,7 @@ class Dispatcher:
         """Begin afresh with the partitions that were assigned now."""
         self._offsets.reassigned()
         self._lanes.clear()
+        self._pipeline.resume()
         self._accepting = True
         self._changed.set()
 

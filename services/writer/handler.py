@@ -112,6 +112,11 @@ class Work:
         return _place(self).directory
 
     @property
+    def bears_news(self) -> bool:
+        """Whether it may say something of its account or tenant."""
+        return self.fault is not None or bool(self.probes)
+
+    @property
     def goes_alone(self) -> bool:
         """Whether it has failed before, and may hang whoever is sent together with it."""
         return self.job.alone or self.loaded.attempts > 0
@@ -200,17 +205,22 @@ class Handler:
         if work.over:
             return None
         if is_gated(work.entry, step) and not work.admitted:
-            if not all(gate.lets_pass(work.loaded) for gate in self._gates):
-                return self._ask(work, step)
+            if shut := [gate for gate in self._gates if not gate.lets_pass(work.loaded)]:
+                return self._ask(work, step, shut)
             self._admit(work)
         if step in (Step.CREATE, Step.FIND) and _place(work).calendar is not None and not work.over:
-            return self._ask(work, step)
+            return self._ask(work, step, [])
         self._decide(work, step)
         return None
 
-    async def _ask(self, work: Work, step: Step) -> None:
-        if is_gated(work.entry, step) and not work.admitted:
-            await self._pass_gates(work)
+    def give_back(self, work: Work) -> None:
+        """Nothing more is asked for a work whose mailbox is somebody else's soon: what is left to do is due at once."""
+        if not work.over:
+            work.step, work.retry_after_s, work.over = None, 0.0, True
+
+    async def _ask(self, work: Work, step: Step, gates: Sequence[Gate]) -> None:
+        if gates:
+            await self._pass_gates(work, gates)
         if not work.over and step in (Step.CREATE, Step.FIND):
             await self._find_calendar(work)
         self._rest(work)
@@ -239,8 +249,8 @@ class Handler:
         else:
             self._stop(work, Step.READ, where.fault, reload=False)
 
-    async def _pass_gates(self, work: Work) -> None:
-        for gate in self._gates:
+    async def _pass_gates(self, work: Work, gates: Sequence[Gate]) -> None:
+        for gate in gates:
             passage: Passage = await gate.admit(work.loaded)
             work.requests += passage.requests
             work.worked = work.worked or passage.answered
@@ -373,7 +383,9 @@ class Handler:
                 if recorded.get(work.entry.entry_id) and (decided := _outcome(work, now)) is not None
             ]
             await outbox.add_told(connection, outcomes, now, spans.contexts_of(works))
-            await traces.forget(connection, spans.over(works))
+            # An overtaken work must not end the newer plan's trace.
+            current = [work for work in works if recorded.get(work.entry.entry_id)]
+            await traces.forget(connection, spans.over(current))
             await self._accounts.carry_out(connection, judgement, recorded)
         self._accounts.remember(judgement)
         PLANS.labels("reopened").inc(opened)

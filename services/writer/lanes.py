@@ -5,6 +5,7 @@ nobody else: `take` passes over it in constant time.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from uuid import UUID
@@ -103,12 +104,15 @@ class Lanes:
         self._list(lane, now_s)
         return True
 
-    def take(self, now_s: float, limit: int) -> list[Job]:
-        """Up to `limit` jobs of one tenant that may go now, a mailbox at a time in turn; they are in flight then."""
+    def take(self, now_s: float, limit: int, may_go: Callable[[str], bool] | None = None) -> list[Job]:
+        """Up to `limit` jobs of one tenant that may go now, a mailbox at a time in turn; they are in flight then.
+
+        `may_go`: whether a tenant is considered; all are without it.
+        """
         self._fire_timers(now_s)
         jobs: list[Job] = []
-        while self._ready and not jobs:
-            tenant, ready = next(iter(self._ready.items()))
+        while not jobs and (tenant := self._next_tenant(may_go)) is not None:
+            ready = self._ready[tenant]
             while ready and len(jobs) < limit:
                 lane = ready.popleft()
                 lane.listed = False
@@ -122,6 +126,9 @@ class Lanes:
             else:
                 del self._ready[tenant]
         return jobs
+
+    def _next_tenant(self, may_go: Callable[[str], bool] | None) -> str | None:
+        return next((tenant for tenant in self._ready if may_go is None or may_go(tenant)), None)
 
     def answered(self, job: Job, now_s: float) -> None:
         """A job that was taken asks its mailbox nothing more: another may. Its entry is in flight until `done`."""

@@ -24,6 +24,9 @@ YOUNG_S = 0.05
 SINGLES_MAX = 4
 # Works that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
 LINGERING_MAX_WORKS = 5_000
+# Where one tenant has more than half of all that is in hand, so many jobs of each other may begin however little room is
+# left, and one call for each other directory: one that hangs holds up only itself.
+TENANT_LEAST_JOBS = BATCH_MAX_REQUESTS
 
 
 class _Groups:
@@ -86,34 +89,67 @@ class Pipeline:
         self._broken = broken
         self._changed = changed
         self._jobs = 0
+        self._jobs_of: Counter[str] = Counter()
         self._lingering = 0
         self._calls = 0
+        self._calls_of: Counter[str] = Counter()
         self._loading = _Groups(changed)
         self._recording = _Groups(self._go_on_soon)
+        # Apart, since what concerns a whole tenant (it works again, say) takes its time in PostgreSQL.
+        self._recording_news = _Groups(self._go_on_soon)
         # What can be sent, by directory: a batch carries one directory's token.
         self._ready: OrderedDict[str, deque[Work]] = OrderedDict()
         self._waiting = 0
         self._over: deque[Work] = deque()
+        self._over_with_news: deque[Work] = deque()
+        self._handing_over = False
+        # Lanes in which a place became free.
+        self._left: deque[str] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._going_on = False
 
     @property
     def room(self) -> int:
-        """How many jobs may begin now; none while a group is being loaded that more could have joined."""
+        """How many jobs may begin now."""
         room = self._max_calls * BATCH_MAX_REQUESTS - self._jobs + min(self._lingering, LINGERING_MAX_WORKS)
-        return max(min(room, GROUP_MAX_ENTRIES), 0) if self._loading.may_begin(full=False) else 0
+        return max(min(room, GROUP_MAX_ENTRIES), 0)
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether jobs may begin now: not while a group is being loaded that more could join by waiting."""
+        return self._loading.may_begin(full=False)
+
+    @property
+    def is_one_tenants(self) -> bool:
+        """Whether one tenant has most of what is in hand."""
+        return _has_most(self._jobs_of, self._jobs)
+
+    def has_room_for(self, tenant: str) -> bool:
+        """Whether a job of this tenant may begin if there is no room because of another."""
+        return self._jobs_of[tenant] < TENANT_LEAST_JOBS
 
     async def drain(self) -> None:
-        """Wait until nothing is in hand."""
-        while self._jobs:
+        """Begin no more calls, and wait until nothing is in hand: what was not asked yet is given back, due at once."""
+        self._handing_over = True
+        for works in self._ready.values():
+            for work in works:
+                self._place(work)
+        self._ready.clear()
+        self._waiting = 0
+        while self._jobs and (self._tasks or self._going_on):
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED) if self._tasks else None
             await asyncio.sleep(0)  # what ends lets others begin: answers are still to be recorded
+
+    def resume(self) -> None:
+        """Ask again, after a drain."""
+        self._handing_over = False
 
     async def abandon(self) -> None:
         """End everything where it stands, for good."""
         self._held.clear()
         self._ready.clear()
         self._over.clear()
+        self._over_with_news.clear()
         while tasks := set(self._tasks):
             for task in tasks:
                 task.cancel()
@@ -122,6 +158,7 @@ class Pipeline:
     def begin(self, jobs: Sequence[Job]) -> None:
         """Take these jobs up, together."""
         self._jobs += len(jobs)
+        self._jobs_of.update(job.tenant for job in jobs)
         self._start(self._loading.begin(self._load(jobs)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -158,15 +195,24 @@ class Pipeline:
     def _leave(self, lane: str) -> None:
         """One that asked is done with it: the next may."""
         self._asking[lane] -= 1
-        if (held := self._held.get(lane)) is not None:
-            work = held.popleft()
-            if not held:
-                del self._held[lane]
-            self._enter(work)
-        elif not self._asking[lane]:
-            del self._asking[lane]
+        self._left.append(lane)
+        if len(self._left) > 1:
+            return  # the next may be over at once, and so on: whoever came first sees to them all
+        while self._left:
+            lane = self._left[0]
+            if (held := self._held.get(lane)) is not None:
+                work = held.popleft()
+                if not held:
+                    del self._held[lane]
+                self._enter(work)
+            elif not self._asking[lane]:
+                del self._asking[lane]
+            self._left.popleft()
 
     def _prepare(self, work: Work) -> None:
+        if self._handing_over:
+            self._place(work)
+            return
         try:
             asking = self._handler.prepare(work)
         except Exception as error:  # noqa: BLE001
@@ -192,8 +238,10 @@ class Pipeline:
 
     def _place(self, work: Work) -> None:
         """Put a prepared work where it goes on."""
+        if self._handing_over:
+            self._handler.give_back(work)
         if work.over:
-            self._over.append(work)
+            (self._over_with_news if work.bears_news else self._over).append(work)
             self._answered(work.job)
             self._leave(work.job.lane)
         elif work.step is None:
@@ -213,17 +261,26 @@ class Pipeline:
     def _go_on(self) -> None:
         self._going_on = False
         few = self._waiting <= SINGLES_MAX and self._calls < self._max_calls // 4
-        while self._ready and self._calls < self._max_calls:
-            directory, works = self._ready.popitem(last=False)
+        while (directory := self._next_directory()) is not None:
+            works = self._ready.pop(directory)
             packed = self._pack(works, 1 if few else BATCH_MAX_REQUESTS)
             if works:
                 self._ready[directory] = works  # at the end: the others' turn comes first
             self._calls += 1
+            self._calls_of[directory] += 1
             self._waiting -= len(packed)
-            self._start(self._send(packed))
-        while self._over and self._recording.may_begin(full=len(self._over) >= GROUP_MAX_ENTRIES):
-            group = [self._over.popleft() for _ in range(min(len(self._over), GROUP_MAX_ENTRIES))]
-            self._start(self._recording.begin(self._record(group)))
+            self._start(self._send(directory, packed))
+        for groups, over in ((self._recording, self._over), (self._recording_news, self._over_with_news)):
+            while over and groups.may_begin(full=len(over) >= GROUP_MAX_ENTRIES):
+                self._start(groups.begin(self._record(_group(over))))
+
+    def _next_directory(self) -> str | None:
+        """Whose turn it is to be called, if a call may begin."""
+        if self._calls < self._max_calls:
+            return next(iter(self._ready), None)
+        if self._calls >= 2 * self._max_calls or not _has_most(self._calls_of, self._calls):
+            return None
+        return next((directory for directory in self._ready if not self._calls_of[directory]), None)
 
     def _pack(self, works: deque[Work], limit: int) -> list[Work]:
         """Pack what is many and healthy. What has failed before goes alone, lest it hang its neighbours."""
@@ -232,7 +289,7 @@ class Pipeline:
             packed.append(works.popleft())
         return packed
 
-    async def _send(self, works: list[Work]) -> None:
+    async def _send(self, directory: str, works: list[Work]) -> None:
         try:
             await self._handler.send(works)
         except Exception as error:  # noqa: BLE001
@@ -242,6 +299,9 @@ class Pipeline:
             return
         finally:
             self._calls -= 1
+            self._calls_of[directory] -= 1
+            if not self._calls_of[directory]:
+                del self._calls_of[directory]
             self._go_on_soon()
         for work in works:
             self._place(work)
@@ -255,8 +315,15 @@ class Pipeline:
         await self._report(reports)
 
     async def _report(self, reports: list[Report]) -> None:
-        self._jobs -= len(reports)
+        self._forget([report.job for report in reports])
         await self._reported(reports)
+
+    def _forget(self, jobs: Sequence[Job]) -> None:
+        self._jobs -= len(jobs)
+        for job in jobs:
+            self._jobs_of[job.tenant] -= 1
+            if not self._jobs_of[job.tenant]:
+                del self._jobs_of[job.tenant]
 
     async def _again(self, jobs: Iterable[Job], error: Exception) -> None:
         """A fault of ours. One job must not take its neighbours along: each is tried once more, alone."""
@@ -266,5 +333,20 @@ class Pipeline:
                 await self._load([job])
                 continue
             log.error("a job broke off", exc_info=error, entry_id=str(job.entry_id), lane=job.lane)
-            self._jobs -= 1
-            await self._broken(job)
+            self._forget([job])
+            try:
+                await self._broken(job)
+            except Exception as further:  # noqa: BLE001 (the jobs after it must not be forgotten with it)
+                log.error("a job is left to the sweeper", exc_info=further, entry_id=str(job.entry_id))
+
+
+def _has_most(shares: Counter[str], of_all: int) -> bool:
+    return any(2 * share > of_all for share in shares.values())
+
+
+def _group(over: deque[Work]) -> list[Work]:
+    """What is recorded together: many, but whoever is tried alone is recorded alone."""
+    group = [over.popleft()]
+    while over and len(group) < GROUP_MAX_ENTRIES and not (group[0].job.alone or over[0].job.alone):
+        group.append(over.popleft())
+    return group

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from calbus import cli
+from calbus.command import is_secret
 from calbus.settings import (
     GraphSettings,
     KafkaSettings,
@@ -128,7 +129,7 @@ def test_what_is_set_to_nothing_is_not_taken_for_set(environment: pytest.MonkeyP
 def test_every_secret_and_every_file_is_asked_whether_it_is_empty(environment: pytest.MonkeyPatch) -> None:
     for settings in (IngestSettings, WriterSettings, PullerSettings):
         for name, field in settings.model_fields.items():
-            if cli._is_secret(field) or Path in (field.annotation, *get_args(field.annotation)):
+            if is_secret(field) or Path in (field.annotation, *get_args(field.annotation)):
                 # The password has a default that is empty, and is asked for where the protocol needs it.
                 assert NotEmpty in field.metadata or name == "kafka_sasl_password", name
 
