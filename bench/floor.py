@@ -66,7 +66,7 @@ async def _take_in(
     bodies = [record.value.decode() for record in records]
     await database.execute(_INSERT, entry_ids, [item.revision for item in items], bodies, [now] * len(items))
     wakeups = [
-        Record(item.assignees[0].encode(), orjson.dumps({"tenant": item.tenant, "entry_id": str(entry_id)}))
+        Record(item.assignees[0].encode(), orjson.dumps({"tenant": item.tenant, "entry_id": str(entry_id)}), [])
         for item, entry_id in zip(items, entry_ids, strict=True)
     ]
     await send_all(sender, commands, wakeups)
