@@ -15,10 +15,11 @@ COPY requirements-image.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /build \
  && /build/bin/pip install --quiet --require-hashes -r requirements-image.lock
-COPY requirements.lock ./
+COPY requirements.lock requirements-traces.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv --without-pip /opt/calbus \
- && /build/bin/pip --python /opt/calbus/bin/python3 install --quiet --require-hashes -r requirements.lock
+ && /build/bin/pip --python /opt/calbus/bin/python3 install --quiet --require-hashes \
+      -r requirements.lock -r requirements-traces.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY calbus calbus
 COPY schemas schemas
@@ -49,6 +50,8 @@ USER 65532:65532
 FROM runtime AS simulator
 COPY --from=build-simulator /opt/calbus /opt/calbus
 COPY --from=build-simulator --chown=65532:65532 /state /state
+# Certificates go through a file of their own on their way into TLS, and nothing else can be written.
+ENV TMPDIR=/state
 LABEL org.opencontainers.image.title="calbus-simulator" \
       org.opencontainers.image.description="A Microsoft 365 to run calbus against" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Processes that share the suite, each with engines of its own.
-WORKERS ?= 2
+# Processes that share the suite, each with engines of its own: one more than two cores, since what runs on engines
+# waits for half of its time.
+WORKERS ?= 3
 
 .PHONY: help
 help: ## Show this list
@@ -30,12 +31,13 @@ test: $(READY) ## Prove it: the suite on real Kafka, real PostgreSQL and the sim
 	@$(BIN)/pytest -m "not slow" -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: test-slow
-test-slow: $(READY) ## What takes long: sizes that `make test` leaves out
-	@$(BIN)/pytest -m "slow and not image and not ops" $(ARGS)
+test-slow: $(READY) ## What takes long: sizes and examples that `make test` leaves out
+	@HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -m "(slow or hypothesis) and not image and not ops" $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measure the writer beside what people would use instead (minutes); into bench/results/
-	@for scenario in rates skew one-mailbox idle two-writers growth memory; do $(BIN)/python -m bench $$scenario || exit 1; done
+	@for scenario in rates skew one-mailbox idle steady two-writers growth memory capacity; do $(BIN)/python -m bench $$scenario || exit 1; done
+	@$(BIN)/python bench/capacity_tables.py
 
 .PHONY: check
 check: $(READY) ## Lint, format, strict types, import contracts, spelling
@@ -54,6 +56,15 @@ ops: $(READY) ## Write the dashboards and the page of metrics anew
 	@$(BIN)/python -m ops.dashboards
 	@$(BIN)/python -m calbus.metrics_doc
 
+.PHONY: docs
+docs: $(READY) ## Write the badges and the lists of runbooks and decisions anew
+	@$(BIN)/python -m ops.badges
+	@$(BIN)/python -m ops.indexes
+
+.PHONY: pictures
+pictures: $(READY) ## Make the README's pictures anew: the demo in a browser, and a dashboard (five minutes)
+	@$(BIN)/python -m ops.pictures
+
 .PHONY: fmt
 fmt: $(READY) ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
@@ -64,15 +75,15 @@ schemas: $(READY) ## Write JSON Schemas and the AsyncAPI document anew from the 
 	@$(BIN)/python -m schemas.generate
 
 .PHONY: manifests
-manifests: $(READY) ## Write the PrometheusRule of k8s/ anew from ops/alerts
-	@$(BIN)/python -m ops.prometheus_rule
+manifests: $(READY) ## Write the PrometheusRule of k8s/ anew from ops/alerts; RUNBOOKS=https://… says where runbooks are
+	@$(BIN)/python -m ops.prometheus_rule $(if $(RUNBOOKS),--runbooks '$(RUNBOOKS)')
 
 .PHONY: image
 image: ## Build the container images, with docker, podman or buildah
 	@ops/image/build.sh
 
 .PHONY: test-image
-test-image: $(READY) ## Build the image on a Debian of its own, and see an event arrive through it (root; ten minutes)
+test-image: $(READY) ## Build the images on a Debian of its own, see an event arrive through them (root; twenty minutes)
 	@$(BIN)/pytest -m image tests/image $(ARGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
@@ -82,6 +93,7 @@ lock: $(READY) ## Write the lock files anew (needs the package index)
 	@$(LOCK) --extra dev pyproject.toml -o requirements-dev.lock
 	@echo uv | $(LOCK) - -o requirements-uv.lock
 	@printf 'cyclonedx-bom\nhatchling\npip\n' | $(LOCK) - -c requirements-dev.lock -o requirements-image.lock
+	@printf 'opentelemetry-exporter-otlp-proto-http\nopentelemetry-sdk\n' | $(LOCK) - -c requirements-dev.lock -o requirements-traces.lock
 	@printf 'pyjwt\ntrustme\n' | $(LOCK) - -c requirements-dev.lock -o requirements-simulator.lock
 
 .PHONY: clean

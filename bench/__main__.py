@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from bench import capacity as costs
 from bench import scenarios
 from bench.ground import Ground, new_ground
 from bench.report import RESULTS, write
 from bench.scenarios import Figures
+from calbus.lifecycle import new_event_loop
 
 app = typer.Typer(add_completion=False, help="Throughput and latency of calbus beside what people would use instead.")
 
@@ -34,7 +36,9 @@ def _run(name: str, into: Path, measure: Callable[[Ground], Awaitable[Figures]])
 
     # While Kafka makes the topics, its clients complain of each.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    print(write(name, asyncio.run(run()), into).read_text())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # as calbus's own programs run
+        figures = runner.run(run())
+    print(write(name, figures, into).read_text())
 
 
 @app.command()
@@ -101,11 +105,29 @@ def two_writers(
 
 
 @app.command()
+def steady(
+    minutes: Annotated[float, typer.Option(help="For so long.")] = 15.0,
+    share: Annotated[float, typer.Option(help="Of what the writer can do on this machine.")] = 0.5,
+    mailboxes: Mailboxes = 4_000,
+    latency_ms: Latency = 50.0,
+    into: Into = RESULTS,
+) -> None:
+    """How late entries come at half load, and whether the writer grows."""
+    _run(
+        "steady",
+        into,
+        lambda ground: scenarios.steady(
+            ground, minutes=minutes, share=share, mailboxes=mailboxes, latency_ms=latency_ms
+        ),
+    )
+
+
+@app.command()
 def growth(
     rounds: Rounds = 3,
     entries: Entries = 4_000,
     small: Annotated[int, typer.Option(help="Entries that stand settled at first.")] = 50_000,
-    large: Annotated[int, typer.Option(help="Entries that stand settled then.")] = 500_000,
+    large: Annotated[int, typer.Option(help="Entries that stand settled then.")] = 5_000_000,
     into: Into = RESULTS,
 ) -> None:
     """The writer's rate beside few and many entries in PostgreSQL."""
@@ -120,6 +142,12 @@ def growth(
 def memory(mailboxes: Mailboxes = 100_000, rounds: Rounds = 2, into: Into = RESULTS) -> None:
     """What a writer holds that owns many mailboxes."""
     _run("memory", into, lambda ground: scenarios.memory(ground, mailboxes=mailboxes, rounds=rounds))
+
+
+@app.command()
+def capacity(rounds: Rounds = 5, entries: Entries = 6_000, into: Into = RESULTS) -> None:
+    """What `calbus capacity` counts with: the costs of the writer's stages, idle delays, bytes of rows."""
+    _run("capacity", into, lambda ground: costs.measure(ground, rounds=rounds, entries=entries))
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ class Outcomes:
         """All that were ever published."""
         return sum((await self._client.end_offsets(self._partitions)).values())
 
-    async def until(self, count: int, *, timeout_s: float = 60.0) -> None:
+    async def until(self, count: int, *, timeout_s: float = 600.0) -> None:
         """Wait until there are so many. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while await self.count() < count:
@@ -245,7 +245,8 @@ async def new_ground() -> AsyncIterator[Ground]:
 
 @asynccontextmanager
 async def fresh(ground: Ground) -> AsyncIterator[None]:
-    """A new database and new topics for this ground, for as long as this lasts."""
+    """A new database and new topics for this ground, for as long as this lasts; then it has those before again."""
+    before = ground.name, ground.dsn, ground.producer
     ground.name = f"b{uuid4().hex[:10]}"
     server = await asyncpg.connect(ground.stack.postgres.dsn)
     try:
@@ -268,6 +269,7 @@ async def fresh(ground: Ground) -> AsyncIterator[None]:
         yield
     finally:
         await ground.producer.stop()
+        ground.name, ground.dsn, ground.producer = before
 
 
 @asynccontextmanager

@@ -147,7 +147,7 @@ class Fleet:
         while len(self.running) < wanted:
             settings = self._settings | {"CALBUS_CLIENT_ID": self.clients[self._started]}
             self._started += 1
-            self.running.append(await _start("writer", settings))
+            self.running.append(await start("writer", settings))
         leaving = [self.running.pop() for _ in range(len(self.running) - wanted)]
         for process in leaving:
             process.terminate()
@@ -243,7 +243,7 @@ async def measure(load: Load, command: str) -> Figures:
     name = f"b{uuid4().hex[:10]}"
     load_before = os.getloadavg()[0]
     async with AsyncExitStack() as stack:
-        engines = await stack.enter_async_context(Stack(report=_say))
+        engines = await stack.enter_async_context(Stack(report=say))
         admin = await stack.enter_async_context(SimulatorAdmin.connect(engines.simulator.http_url))
         kafka = KafkaSettings(kafka_bootstrap=engines.kafka.bootstrap, topic_prefix=name, kafka_partitions=PARTITIONS)
         await create_topics(kafka)
@@ -258,43 +258,43 @@ async def measure(load: Load, command: str) -> Figures:
             "CALBUS_LOG_LEVEL": "warning",
         }
         fleet = Fleet(settings)
-        directories = await _furnish(admin, load, fleet.clients)
+        directories = await furnish(admin, load, fleet.clients)
         producer = AIOKafkaProducer(bootstrap_servers=kafka.kafka_bootstrap, enable_idempotence=True)
         await producer.start()
         stack.push_async_callback(producer.stop)
         users = [(tenant, f"user-{user}") for user in range(load.users) for tenant in directories]
         publisher = Publisher(producer, kafka, users)
-        ingest = await _start("ingest", settings)
-        stack.push_async_callback(_end, ingest)
+        ingest = await start("ingest", settings)
+        stack.push_async_callback(end, ingest)
         stack.push_async_callback(fleet.scale, 0)
-        await publisher.publish(_settings(directories, users))
-        await _until(lambda: _count(database, "setting", len(users) + len(directories)))
+        await publisher.publish(settings_of(directories, users))
+        await wait_until(lambda: count_of(database, "setting", len(users) + len(directories)))
         publishing = asyncio.create_task(publisher.run())
         stack.callback(publishing.cancel)
-        _say("one writer, until every mailbox has an entry")
+        say("one writer, until every mailbox has an entry")
         await fleet.scale(1)
         await publisher.publish([publisher.next() for _ in users])
-        await _until(lambda: _count(database, "entry WHERE NOT owed", len(users)))
+        await wait_until(lambda: count_of(database, "entry WHERE NOT owed", len(users)))
         watch, phases = Watch(database, fleet), []
         publisher.rate_per_s = load.rate_per_s
         for writers in (1, 4, 2):
             await fleet.scale(writers)
-            _say(f"{writers} writers")
+            say(f"{writers} writers")
             peak = phases[-1].waiting_peak if phases else 0
             # What comes in within a second always waits somewhere.
             calm = max(peak / 4, load.rate_per_s) if writers > 1 else float("inf")
             seen = await watch.until(lambda sample, calm=calm: sample.waiting <= calm, at_least_s=load.phase_s)  # type: ignore[misc]
             phases.append(_phase(writers, seen))
-            _say(f"  {phases[-1]}")
+            say(f"  {phases[-1]}")
         publisher.rate_per_s = 0.0
         stopped = time.monotonic()
         total = publisher.published.total()
         await watch.until(lambda sample: sample.written >= total)
         drained_s = time.monotonic() - stopped
-        await _until(lambda: _count(database, "outbox", 0))
+        await wait_until(lambda: count_of(database, "outbox", 0))
         outcomes = await database.fetchval("SELECT count(*) FROM entry WHERE applied_plan = plan AND NOT owed")
         standing, lost, doubled = await _compare(admin, directories, publisher.published)
-        service = await _service(admin, directories, load.latency_ms)
+        service = await service_of(admin, directories, load.latency_ms)
     return Figures(
         command=command,
         load=load,
@@ -313,7 +313,7 @@ async def measure(load: Load, command: str) -> Figures:
     )
 
 
-async def _furnish(admin: SimulatorAdmin, load: Load, clients: list[str]) -> dict[str, str]:
+async def furnish(admin: SimulatorAdmin, load: Load, clients: list[str]) -> dict[str, str]:
     """Directories with people in them, which let every writer's application in; by tenant."""
     directories = {f"t{number:03}": str(uuid4()) for number in range(load.tenants)}
     apps = [
@@ -323,24 +323,24 @@ async def _furnish(admin: SimulatorAdmin, load: Load, clients: list[str]) -> dic
     for tenant, directory in directories.items():
         await admin.put_tenant(directory, apps=apps, domain=f"{tenant}.example")
         for user in range(load.users):
-            await admin.put_user(directory, _mailbox(tenant, f"user-{user}"))
+            await admin.put_user(directory, mailbox_of(tenant, f"user-{user}"))
         await admin.set_limits(directory, latency_ms=load.latency_ms)
     return directories
 
 
-def _settings(directories: dict[str, str], users: list[tuple[str, str]]) -> list[Model]:
+def settings_of(directories: dict[str, str], users: list[tuple[str, str]]) -> list[Model]:
     tenants = [
         TenantSettings(tenant=tenant, revision=1, enabled=True, directory=directory)
         for tenant, directory in directories.items()
     ]
     accounts = [
-        AccountSettings(tenant=tenant, revision=1, user=user, mailbox=_mailbox(tenant, user), allowed=True)
+        AccountSettings(tenant=tenant, revision=1, user=user, mailbox=mailbox_of(tenant, user), allowed=True)
         for tenant, user in users
     ]
     return [*tenants, *accounts]
 
 
-def _mailbox(tenant: str, user: str) -> str:
+def mailbox_of(tenant: str, user: str) -> str:
     return f"{user}@{tenant}.example"
 
 
@@ -364,14 +364,14 @@ async def _compare(
     """Events that stand, and how many are missing, or there twice."""
     standing = lost = doubled = 0
     for (tenant, user), wanted in published.items():
-        subjects = [event.subject for event in await admin.events(directories[tenant], _mailbox(tenant, user))]
+        subjects = [event.subject for event in await admin.events(directories[tenant], mailbox_of(tenant, user))]
         standing += len(subjects)
         lost += wanted - len(set(subjects))
         doubled += len(subjects) - len(set(subjects))
     return standing, lost, doubled
 
 
-async def _service(admin: SimulatorAdmin, directories: dict[str, str], latency_ms: float) -> Service:
+async def service_of(admin: SimulatorAdmin, directories: dict[str, str], latency_ms: float) -> Service:
     """Read the ledger: in whose hands each mailbox was, one after the other."""
     served: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
     most = refusals = violations = 0
@@ -404,23 +404,23 @@ async def _service(admin: SimulatorAdmin, directories: dict[str, str], latency_m
     )
 
 
-async def _start(service: str, settings: dict[str, str]) -> Process:
+async def start(service: str, settings: dict[str, str]) -> Process:
     others = {name: value for name, value in os.environ.items() if not name.startswith("CALBUS_")}
     given = {"CALBUS_CLIENT_ID": str(UUID(int=1))} | settings
     return await asyncio.create_subprocess_exec(sys.executable, "-m", f"services.{service}", env=others | given)
 
 
-async def _end(process: Process) -> None:
+async def end(process: Process) -> None:
     if process.returncode is None:
         process.terminate()
     await process.wait()
 
 
-async def _count(database: asyncpg.Connection, table: str, wanted: int) -> bool:
+async def count_of(database: asyncpg.Connection, table: str, wanted: int) -> bool:
     return bool(await database.fetchval(f"SELECT count(*) FROM {table}") == wanted)
 
 
-async def _until(done: Callable[[], Awaitable[bool]]) -> None:
+async def wait_until(done: Callable[[], Awaitable[bool]]) -> None:
     began = time.monotonic()
     while not await done():
         if time.monotonic() - began > WAIT_MAX_S:
@@ -428,7 +428,7 @@ async def _until(done: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

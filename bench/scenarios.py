@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from asyncio.subprocess import PIPE
+from collections import deque
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -226,7 +227,7 @@ async def idle(ground: Ground, *, entries: int, latency_ms: float) -> Figures:
     await ground.control(latency_ms=0)
     figures: Figures = {"latency_ms": latency_ms, "entries": entries}
     for name, values in (("calendar", in_calendar), ("outcome", to_outcome)):
-        for share, label in ((0.5, "p50"), (0.99, "p99")):
+        for share, label in ((0.1, "p10"), (0.5, "p50"), (0.99, "p99")):
             figures[f"{name}_{label}_over_graph_ms"] = _percentile(values, share) * 1_000 - latency_ms
     return figures
 
@@ -301,6 +302,71 @@ async def memory(ground: Ground, *, mailboxes: int, rounds: int) -> Figures:
             await backlog(ground, [writer], outcomes, due)
             held.append(writer.memory_mb)
     return {"mailboxes": mailboxes, "at_first_mb": at_first, "after_each_round_mb": held}
+
+
+TICK_S = 0.05
+# What a writer learns at first (pages of the database driver's plans, a token, each mailbox's category) is no growth.
+SETTLED_SHARE = 0.3
+
+
+async def steady(ground: Ground, *, minutes: float, share: float, mailboxes: int, latency_ms: float) -> Figures:
+    """For minutes on end, a share of what the writer can do: how late entries come, and whether it grows."""
+    boxes = [number % mailboxes for number in range(2 * mailboxes)]
+    due = await ground.plan(boxes)
+    async with ground.outcomes() as outcomes, ground.writer() as writer:
+        await warm(ground, outcomes, due[:mailboxes])
+        await ground.control(latency_ms=latency_ms)
+        full = [(await backlog(ground, [writer], outcomes, due)).per_s for _ in range(2)]
+        rate_per_s = share * max(full)
+        await ground.control(clear=True, log=True)
+        before, cpu_s = await outcomes.count(), writer.cpu_s
+        sent, held_mb = await _paced(ground, writer, due, rate_per_s, minutes * 60.0)
+        await outcomes.until(before + sum(map(len, sent.values())))
+        cpu_s = writer.cpu_s - cpu_s
+        told = await ground.control(latency_ms=0)
+    late_s: list[float] = []
+    for box, at_s in sorted(told["log"], key=lambda landed: landed[1]):
+        late_s.append(at_s - sent[box].popleft())
+    settled = held_mb[int(len(held_mb) * SETTLED_SHARE) :]
+    third = max(len(settled) // 3, 1)
+    return {
+        "minutes": minutes,
+        "latency_ms": latency_ms,
+        "mailboxes": mailboxes,
+        "full_per_s": max(full),
+        "rate_per_s": rate_per_s,
+        "entries": len(late_s),
+        "cpu_s_per_1000": cpu_s / len(late_s) * 1_000,
+        "throttled": told["throttled"],
+        "calendar_p50_over_graph_ms": _percentile(late_s, 0.5) * 1_000 - latency_ms,
+        "calendar_p99_over_graph_ms": _percentile(late_s, 0.99) * 1_000 - latency_ms,
+        "settled_mb": median(settled[:third]),
+        "at_the_end_mb": median(settled[-third:]),
+        "largest_mb": max(held_mb),
+    }
+
+
+async def _paced(
+    ground: Ground, writer: Writer, due: list[Due], rate_per_s: float, for_s: float
+) -> tuple[dict[str, deque[float]], list[float]]:
+    """Wake these at this rate, round and round; when, by mailbox, and what the writer held each second."""
+    sent: dict[str, deque[float]] = {}
+    held_mb: list[float] = []
+    begin, done = time.monotonic(), 0
+    while (now := time.monotonic()) < begin + for_s:
+        if now - begin > len(held_mb):
+            held_mb.append(writer.memory_mb)
+        owing = int((now - begin) * rate_per_s) - done
+        slice_ = [due[(done + step) % len(due)] for step in range(min(owing, len(due) // 2))]
+        await ground.plan_again(slice_)
+        begun = time.monotonic()
+        for one in slice_:
+            if one.target is not None:
+                sent.setdefault(one.target.mailbox, deque()).append(begun)
+        await ground.wake(slice_)
+        done += len(slice_)
+        await asyncio.sleep(TICK_S)
+    return sent, held_mb
 
 
 RIVAL_NAMES = tuple(RIVALS)

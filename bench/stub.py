@@ -216,7 +216,7 @@ class Graph:
 def mailbox_of(path: str) -> str:
     """The part after `/users/`."""
     begin = path.find("/users/") + 7
-    return path[begin : path.find("/", begin)]
+    return path[begin : path.find("/", begin)].replace("%40", "@")
 
 
 def _event(event_id: str, etag: str, body: Any) -> bytes:

@@ -9,7 +9,7 @@ is its own: Microsoft wants each request to have one.
 """
 
 from hashlib import sha256
-from uuid import uuid4
+from random import getrandbits
 
 
 def correlation_of(source: str, event_id: str) -> str:
@@ -19,7 +19,7 @@ def correlation_of(source: str, event_id: str) -> str:
 
 def client_request_id(correlation: str | None) -> str:
     """A new id in the form of a UUID, which begins with the correlation if there is one."""
-    own = uuid4().hex
+    own = f"{getrandbits(128):032x}"  # unique, which is all that is asked of it: nobody gains by guessing it
     if correlation is None:
         return f"{own[:8]}-{own[8:12]}-{own[12:16]}-{own[16:20]}-{own[20:]}"
     return f"{correlation[:8]}-{correlation[8:12]}-{correlation[12:16]}-{own[16:20]}-{own[20:]}"

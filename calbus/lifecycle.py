@@ -19,7 +19,15 @@ GC_EVERY_OBJECTS = 200_000
 T = TypeVar("T")
 
 
-def _new_event_loop() -> asyncio.AbstractEventLoop:
+def settle_memory() -> None:
+    """Have what stands now stand for good, and look for cycles seldom."""
+    gc.collect()
+    gc.freeze()  # modules and classes
+    gc.set_threshold(GC_EVERY_OBJECTS, 10, 10)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """The quickest loop that there is here."""
     try:
         import uvloop
     except ImportError:  # not made for every platform
@@ -43,11 +51,9 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
     The signal cancels `main`, which drains what it has in hand.
     """
-    gc.collect()
-    gc.freeze()  # modules and classes stay for good
-    gc.set_threshold(GC_EVERY_OBJECTS, 10, 10)
+    settle_memory()
     try:
-        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_until_signalled(main))
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201

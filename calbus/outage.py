@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import asyncpg
-from aiokafka.errors import KafkaError
 
 from calbus.telemetry import DEPENDENCY_UP, log
 
@@ -100,4 +99,6 @@ def kafka() -> Dependency:
 
 
 def _kafka_is_away(error: Exception) -> bool:
+    from aiokafka.errors import KafkaError  # a third of a second, which commands that know no Kafka need not spend
+
     return isinstance(error, OSError | TimeoutError) or (isinstance(error, KafkaError) and error.retriable)

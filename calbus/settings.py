@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from calbus.budget import MailboxBudget
@@ -20,6 +21,16 @@ PREFIX = "CALBUS_"
 
 class SettingsError(Exception):
     """A setting is missing or wrong. The message has one line for each, which names it; whose move: the operator."""
+
+
+def _not_empty(value: Any) -> Any:
+    """What is set to nothing was meant to be something, such as a secret that was not filled in."""
+    if isinstance(value, str) and not value.strip():
+        raise PydanticCustomError("empty", "is empty")
+    return value
+
+
+NotEmpty = BeforeValidator(_not_empty)
 
 
 class SecurityProtocol(StrEnum):
@@ -67,7 +78,7 @@ class Settings(BaseSettings):
 class KafkaSettings(Settings):
     """How to reach Kafka, and how its topics are named."""
 
-    kafka_bootstrap: Annotated[str, Field(min_length=3, pattern=r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$")]
+    kafka_bootstrap: Annotated[str, NotEmpty, Field(min_length=3, pattern=r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$")]
     """Kafka bootstrap servers: host:port, separated by commas."""
     kafka_security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
     """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
@@ -77,11 +88,11 @@ class KafkaSettings(Settings):
     """The user name, where the security protocol is a SASL one."""
     kafka_sasl_password: SecretStr = SecretStr("")
     """The password, where the security protocol is a SASL one."""
-    kafka_ssl_ca_file: Path | None = None
+    kafka_ssl_ca_file: Annotated[Path | None, NotEmpty] = None
     """PEM file of the authority that signed the brokers' certificates; the system's own if left out."""
-    kafka_ssl_cert_file: Path | None = None
+    kafka_ssl_cert_file: Annotated[Path | None, NotEmpty] = None
     """PEM file of the client's certificate, where brokers ask for one."""
-    kafka_ssl_key_file: Path | None = None
+    kafka_ssl_key_file: Annotated[Path | None, NotEmpty] = None
     """PEM file of the client certificate's key."""
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "calbus"
     """First part of every topic and consumer group name."""
@@ -90,11 +101,20 @@ class KafkaSettings(Settings):
     kafka_replication_factor: Annotated[int, Field(ge=-1, le=10)] = -1
     """Replicas of each partition; -1 is the brokers' default."""
 
+    @model_validator(mode="after")
+    def _sasl_names_somebody(self) -> Self:
+        if self.kafka_security_protocol in (SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL):
+            given = {"USERNAME": self.kafka_sasl_username, "PASSWORD": self.kafka_sasl_password.get_secret_value()}
+            missing = [f"CALBUS_KAFKA_SASL_{name} is missing" for name, value in given.items() if not value.strip()]
+            if missing:
+                raise ValueError("\n".join(f"{one}. The security protocol is a SASL one." for one in missing))
+        return self
+
 
 class PostgresSettings(Settings):
     """How to reach PostgreSQL."""
 
-    postgres_dsn: SecretStr
+    postgres_dsn: Annotated[SecretStr, NotEmpty]
     """PostgreSQL address: postgresql://user:password@host:port/database."""
     postgres_pool_max_connections: Annotated[int, Field(ge=2, le=500)] = 8
     """Connections that one process holds at most."""
@@ -111,15 +131,15 @@ class GraphSettings(Settings):
     """What tokens are asked for: the cloud's own name for Microsoft Graph, and /.default."""
     login_url: Annotated[str, Field(pattern=r"^https://[^\s]+[^/\s]$")] = "https://login.microsoftonline.com"
     """Microsoft Entra ID: its address, without a slash at the end."""
-    graph_ca_file: Path | None = None
+    graph_ca_file: Annotated[Path | None, NotEmpty] = None
     """PEM file of the authority that signed both; only for a simulator or an inspecting proxy."""
-    client_id: Annotated[str, Field(min_length=1)]
+    client_id: Annotated[str, NotEmpty]
     """The application (client) id of calbus in Microsoft Entra ID."""
-    client_secret: SecretStr | None = None
+    client_secret: Annotated[SecretStr | None, NotEmpty] = None
     """The application's secret: its value, not its id. Or set a certificate."""
     client_secret_expires_on: date | None = None
     """The day on which the secret ends, as Entra showed it: 2027-12-31. Only for a metric and an alert in time."""
-    client_certificate_file: Path | None = None
+    client_certificate_file: Annotated[Path | None, NotEmpty] = None
     """PEM file with the application's certificate and private key, instead of a secret."""
 
     @model_validator(mode="after")
@@ -148,6 +168,13 @@ class BudgetSettings(Settings):
         return MailboxBudget(self.writer_lane_max_requests_per_10_min)
 
 
+class TraceSettings(Settings):
+    """Whether a service makes spans."""
+
+    traces: bool = False
+    """Whether spans go to an OpenTelemetry collector; where it is, and how many, say the OTEL_… variables."""
+
+
 class AdminSettings(Settings):
     """Where a service answers probes and Prometheus."""
 
@@ -171,7 +198,11 @@ def load(settings: type[S], **given: Any) -> S:
         raise SettingsError(_name_faults(settings, error)) from None
 
 
-_WRONG = {"missing": "is missing", "string_pattern_mismatch": "is wrong: it has not the form that it needs"}
+_WRONG = {
+    "missing": "is missing",
+    "empty": "is empty",
+    "string_pattern_mismatch": "is wrong: it has not the form that it needs",
+}
 
 
 def _name_faults(settings: type[Settings], error: ValidationError) -> str:

@@ -221,11 +221,11 @@ GRAPH_REQUESTS = counter(
 )
 GRAPH_SECONDS = histogram(
     "calbus_graph_call_seconds",
-    "Duration of HTTP calls to Microsoft Graph, single or batch.",
+    "Duration of HTTP calls to Microsoft Graph, by operation; `batch` are several of them in one call.",
     _WORK_BUCKETS_S,
-    {"kind": ("single", "batch")},
+    {"operation": ("batch", *OPERATIONS)},
     by="writer, puller",
-    do="A batch takes as long as its slowest item. Growing for both: Microsoft, or the way there.",
+    do="A batch takes as long as its slowest item. Growing for all: Microsoft, or the way there.",
 )
 GRAPH_FAULTS = counter(
     "calbus_graph_faults",
@@ -441,6 +441,15 @@ LOOP_DELAY_SECONDS = histogram(
     _PAUSE_BUCKETS_S,
     by=_ALL,
     do="Beyond tenths of a second: the process lacks CPU. Give it more, or start another.",
+)
+TRACE_SPANS = counter(
+    "calbus_trace_spans",
+    "Spans that ended, by what became of them: sent, refused (the collector was away, or did not want them), dropped "
+    "(there was no room in the queue). Only where CALBUS_TRACES is set.",
+    {"result": ("sent", "refused", "dropped")},
+    by=_ALL,
+    do="`refused`: the collector, or OTEL_EXPORTER_OTLP_…; the log says why. `dropped`: sample less "
+    "(OTEL_TRACES_SAMPLER), or raise OTEL_BSP_MAX_QUEUE_SIZE. Calendars are not held up by either.",
 )
 
 

@@ -202,9 +202,15 @@ class GivenPostgres(GivenEngine):
     async def _reach(self) -> None:
         try:
             self.version = await server_version(self.dsn, GIVEN_TIMEOUT_S)
+        except asyncpg.ClientConfigurationError:
+            # Its own text quotes pieces of the address, and so of the password.
+            raise EngineUnavailableError(
+                "CALBUS_POSTGRES_DSN is wrong: it is no address of the form postgresql://user:password@host:port/database"
+            ) from None
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             raise EngineUnavailableError(
-                f"the PostgreSQL that CALBUS_POSTGRES_DSN names does not answer: {error!r}"
+                f"the PostgreSQL that CALBUS_POSTGRES_DSN names does not answer: {error}. "
+                "Unset it, and one is started here"
             ) from error
 
 

@@ -5,7 +5,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from devstack.errors import DevstackError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -34,3 +37,12 @@ class Settings(BaseSettings):
         if (REPOSITORY / "pyproject.toml").is_file():
             return REPOSITORY / ".cache"
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "calbus"
+
+
+def from_environment() -> Settings:
+    """The settings as the environment has them; raises `DevstackError` that names each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [f"CALBUS_{str(one['loc'][0]).upper()} is wrong: {one['msg']}" for one in error.errors()]
+        raise DevstackError("; ".join(wrong)) from None

@@ -12,7 +12,7 @@ from devstack.guarded import Guarded
 from devstack.kafka import Kafka, kafka
 from devstack.kafka.apache import ApacheKafka
 from devstack.postgres import Postgres, postgres
-from devstack.settings import Settings
+from devstack.settings import Settings, from_environment
 from devstack.simulator import Simulator
 
 
@@ -38,7 +38,7 @@ class Stack:
         settings: Settings | None = None,
         report: Report = to_stderr,
     ) -> None:
-        self._settings = settings if settings is not None else Settings()
+        self._settings = settings if settings is not None else from_environment()
         self._wanted = (kafka, postgres, simulator)
         self._report = report
         self._guarded: Guarded | None = None

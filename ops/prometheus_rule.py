@@ -1,8 +1,11 @@
 """The alerts of ops/alerts as a PrometheusRule of the Prometheus Operator: `make manifests`, after a change of them.
 
-One source: Prometheus reads the files themselves, Kubernetes what is written from them here.
+One source: Prometheus reads the files themselves, Kubernetes what is written from them here. Where their runbooks are
+for those who are woken is said once, `--runbooks https://…`, and stands in each then.
 """
 
+import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 ALERTS = ROOT / "ops" / "alerts"
 RULE = ROOT / "k8s" / "components" / "monitoring" / "prometheusrule.yaml"
+RUNBOOKS = "docs/runbooks/"
 HEADER = "# Written by `make manifests` from ops/alerts/*.yml: change these.\n"
 
 
@@ -38,5 +42,26 @@ def rule_of(alerts: Path) -> str:
     return HEADER + dumped
 
 
+def with_base(text: str, base: str) -> str:
+    """Rules, or tests of rules, whose runbooks are below `base`: an address that `docs/runbooks/` follows.
+
+    Raises ValueError for what is no address of http or https.
+    """
+    if not re.fullmatch(r"https?://[^\s'\"#?{}]+", base):
+        raise ValueError(f"{base} is no address that runbooks can be at")
+    return re.sub(rf"(?<=runbook_url: )\S*?(?={RUNBOOKS})", lambda _: base.rstrip("/") + "/", text)
+
+
+def main(alerts: Path = ALERTS, rule: Path = RULE) -> None:
+    """Write the manifest; with `--runbooks`, the alerts and their tests first."""
+    parser = argparse.ArgumentParser(prog="ops.prometheus_rule", description="Write the PrometheusRule of k8s/.")
+    parser.add_argument("--runbooks", metavar="URL", help=f"where {RUNBOOKS} is, for whoever reads an alert")
+    given = parser.parse_args()
+    if given.runbooks:
+        for file in [*alerts.glob("*.yml"), *alerts.glob("tests/*.yml")]:
+            file.write_text(with_base(file.read_text(), given.runbooks))
+    rule.write_text(rule_of(alerts))
+
+
 if __name__ == "__main__":
-    RULE.write_text(rule_of(ALERTS))
+    main()

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.helpers import create_ssl_context
 
+from calbus.bus.orphans import adopt_orphans
 from calbus.lifecycle import at_most
 from calbus.outage import Dependency
 from calbus.settings import KafkaSettings, SaslMechanism, SecurityProtocol, SettingsError
@@ -54,8 +55,6 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
         except (OSError, ssl.SSLError) as error:
             raise SettingsError(f"CALBUS_KAFKA_SSL_…_FILE: cannot be read: {error}") from None
     if settings.kafka_security_protocol in (SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL):
-        if not settings.kafka_sasl_username:
-            raise SettingsError("CALBUS_KAFKA_SASL_USERNAME is missing. The security protocol is a SASL one.")
         options |= {
             "sasl_mechanism": SaslMechanism(settings.kafka_sasl_mechanism).value,
             "sasl_plain_username": settings.kafka_sasl_username,
@@ -140,11 +139,13 @@ async def consumer(
     Offsets are committed by the caller only. `member` makes the membership static: a restart within the session
     timeout takes its partitions up again without a rebalance of the others.
     """
+    names = [topic_name(settings, topic) for topic in topics]
+    group_id = f"{settings.topic_prefix}.{group}"
 
     def make() -> AIOKafkaConsumer:
         client = AIOKafkaConsumer(
             **client_options(settings),
-            group_id=f"{settings.topic_prefix}.{group}",
+            group_id=group_id,
             group_instance_id=member,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -156,13 +157,18 @@ async def consumer(
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             metadata_max_age_ms=30_000,
         )
-        client.subscribe([topic_name(settings, topic) for topic in topics], listener=listener)
+        client.subscribe(names, listener=listener)
         return client
 
     client = await _start(make, kafka)
+    # Without a static member there is always a leader that knows itself for one.
+    watch = asyncio.create_task(adopt_orphans(client, client_options(settings), group_id, names)) if member else None
     try:
         yield client
     finally:
+        if watch is not None:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
         await _stop(client)
 
 

@@ -5,11 +5,14 @@ publishes them again under the same CloudEvents id.
 """
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
+from calbus import tracing
 from calbus.bus.batches import Record, send_all
 from calbus.bus.cloudevents import headers_for
 from calbus.lifecycle import at_most
@@ -18,6 +21,9 @@ from calbus.store import outbox
 from calbus.store.outbox import Pending
 from calbus.telemetry import CHANGE_SECONDS, OUTBOX_SECONDS, PUBLISHED
 from schemas.events import Topic
+
+if TYPE_CHECKING:
+    from calbus.spans import Span
 
 BATCH_MAX_EVENTS = 500
 IDLE_S = 1.0
@@ -61,6 +67,7 @@ class Relay:
         """Publish up to 500 events; gives how many."""
         async with self._pool.acquire() as connection, connection.transaction():
             taken = await outbox.take(connection, BATCH_MAX_EVENTS)
+            sending = _begin_sending(taken)
             outcomes = [event for event in taken if event.topic == Topic.OUTCOMES]
             events = [event for event in taken if event.topic != Topic.OUTCOMES]
             acknowledgements = [
@@ -74,17 +81,40 @@ class Relay:
                 await send_all(self._producer, f"{self._topic_prefix}.{Topic.OUTCOMES}", records)
             for acknowledgement in acknowledgements:
                 await acknowledgement
+        tracing.end_all(sending)
         _count(taken, datetime.now(UTC))
         return len(taken)
 
 
 def _count(events: list[Pending], now: datetime) -> None:
+    for topic, number in Counter(event.topic for event in events).items():
+        PUBLISHED.labels(topic).inc(number)
     for event in events:
-        PUBLISHED.labels(event.topic).inc()
         OUTBOX_SECONDS.observe(max((now - event.decided_at).total_seconds(), 0.0))
         if event.happened_at is not None:
             CHANGE_SECONDS.observe(max((now - event.happened_at).total_seconds(), 0.0))
 
 
 def _headers(event: Pending) -> list[tuple[str, bytes]]:
-    return headers_for(event.model, event_id=event.event_id, source="/calbus", time=event.decided_at)
+    headers = headers_for(event.model, event_id=event.event_id, source="/calbus", time=event.decided_at)
+    return headers if event.trace is None else headers + tracing.headers_of(event.trace)
+
+
+def _begin_sending(events: list[Pending]) -> list["Span"]:
+    """A span for each event that is traced; whoever reads it goes on under that."""
+    begun = []
+    for event in events:
+        if event.trace is None or not tracing.is_on():
+            continue
+        topic = tracing.topic_of(Topic(event.topic))
+        about = {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": topic,
+            "messaging.message.id": event.event_id,
+        }
+        if (span := tracing.begin(f"send {topic}", "producer", about, parent=event.trace)) is not None:
+            event.trace = span.context
+            begun.append(span)
+    return begun

@@ -8,12 +8,14 @@ from asyncpg.pgproto.pgproto import UUID as QuickUUID  # noqa: N811 (a UUID, mad
 
 from calbus.bus.batches import Record, send_all
 from calbus.store.entries import Due
+from calbus.tracing import headers_of
 
 
 async def send_wakeups(producer: AIOKafkaProducer, topic: str, due: list[Due]) -> None:
     """Wake the writers; returns when all are acknowledged. An entry without a mailbox goes to any one of them."""
     if due:
-        await send_all(producer, topic, (Record(_key(entry).encode(), _encode(entry), []) for entry in due))
+        records = (Record(_key(entry).encode(), _encode(entry), headers_of(entry.trace)) for entry in due)
+        await send_all(producer, topic, records)
 
 
 def _key(entry: Due) -> str:

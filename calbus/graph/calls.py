@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calbus.graph.errors import Fault
+from calbus.values import value
+
+BATCH_MAX_REQUESTS = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """One request; `path` begins with a slash, its parts percent-encoded.
 
@@ -19,6 +22,10 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] | None = None
     correlation: str | None = None
+
+    def because_of(self, correlation: str | None) -> "Request":
+        """The same request, sent because of this event."""
+        return Request(self.operation, self.method, self.path, self.headers, self.body, correlation)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,6 @@ from calbus.settings import GraphSettings, SettingsError
 from calbus.telemetry import GRAPH_FAULTS, GRAPH_REQUESTS, GRAPH_SECONDS, log
 from schemas.reasons import Reason
 
-BATCH_MAX_REQUESTS = 20
 CONNECTIONS_MAX = 256
 SHOW_INTERVAL_S = 5.0
 CLIENT_REQUEST_ID = "client-request-id"
@@ -65,9 +64,8 @@ class GraphClient:
         else:
             responses = await self._batch(token, requests)
         if bears_roles is not None:
-            responses = [
-                Response(response.status, response.body, response.fault, bears_roles) for response in responses
-            ]
+            for response in responses:
+                response.bears_roles = bears_roles
         reasons = {response.fault.reason for response in responses if response.fault}
         if Reason.TOKEN_REJECTED in reasons:
             self._tokens.reject(directory, token)
@@ -86,7 +84,7 @@ class GraphClient:
             scope = Scope.MAILBOX if isinstance(error, TimeoutError) else Scope.ENTRY
             return _told(request, own_id, Response(0, None, replace(_unanswered(error), scope=scope)))
         finally:
-            GRAPH_SECONDS.labels("single").observe(time.perf_counter() - started)
+            GRAPH_SECONDS.labels(request.operation).observe(time.perf_counter() - started)
         return _told(request, own_id, _response(status, headers, body), headers)
 
     async def _batch(self, token: str, requests: Sequence[Request]) -> list[Response]:

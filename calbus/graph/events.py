@@ -1,6 +1,7 @@
 """Entries in the words of Microsoft Graph: the requests that create, find, read, update and delete one. Pure."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -118,8 +119,7 @@ def graph_times(content: Content) -> tuple[datetime, datetime, str]:
 
 def _agree(content: Content, other: str) -> bool:
     """Whether the zone that Windows' name stands for keeps the same time as the entry's own, at its start and end."""
-    around = content.start - _DAY, content.end + _DAY
-    if all(agree_in(year, content.time_zone, other) for year in range(around[0].year, around[1].year + 1)):
+    if _agree_from_to(content.start.year - 1, content.end.year + 1, content.time_zone, other):
         return True
     zones = ZoneInfo(content.time_zone), ZoneInfo(other)
     return all(
@@ -127,10 +127,20 @@ def _agree(content: Content, other: str) -> bool:
     )
 
 
+@lru_cache(maxsize=2_048)
+def _agree_from_to(first_year: int, last_year: int, one: str, other: str) -> bool:
+    return all(agree_in(year, one, other) for year in range(first_year, last_year + 1))
+
+
 def _events(place: Place, calendar_id: str | None) -> str:
     calendar = "calendar" if calendar_id is None else f"calendars/{quote(calendar_id, safe='')}"
-    return f"/users/{quote(place.mailbox, safe='')}/{calendar}/events"
+    return f"{_user(place.mailbox)}/{calendar}/events"
 
 
 def _event(place: Place, event_id: str) -> str:
-    return f"/users/{quote(place.mailbox, safe='')}/events/{quote(event_id, safe='')}"
+    return f"{_user(place.mailbox)}/events/{quote(event_id, safe='')}"
+
+
+@lru_cache(maxsize=20_000)
+def _user(mailbox: str) -> str:
+    return f"/users/{quote(mailbox, safe='')}"

@@ -310,6 +310,8 @@ class Due:
     entry_id: UUID
     tenant: str
     target: Place | None
+    trace: str | None = None
+    """Of the event that is the cause, if that is traced."""
 
 
 @dataclass(frozen=True, slots=True)

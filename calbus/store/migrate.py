@@ -1,5 +1,6 @@
 """Brings the database to the newest schema: numbered SQL files, a transaction each, one runner at a time."""
 
+import asyncio
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -11,6 +12,10 @@ from calbus.store.connection import Connection
 
 # Any constant will do, as long as no other program on this database uses it.
 _LOCK_ID = 0x63616C627573
+
+LOCK_WAIT_MAX_MS = 3_000
+LOCK_ATTEMPTS_MAX = 40
+LOCK_PAUSE_S = 0.5
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migration (
@@ -76,7 +81,22 @@ async def migrate(connection: Connection) -> list[Migration]:
 
 
 async def _apply(connection: Connection, step: Migration) -> None:
+    """Services run meanwhile: a step that cannot have its tables at once steps back, and is tried again."""
+    for attempt in range(1, LOCK_ATTEMPTS_MAX + 1):
+        try:
+            await _try(connection, step)
+        except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
+            if attempt == LOCK_ATTEMPTS_MAX:
+                raise
+            await asyncio.sleep(LOCK_PAUSE_S)
+        else:
+            return
+
+
+async def _try(connection: Connection, step: Migration) -> None:
     async with connection.transaction():
+        # Whoever waits for a whole table makes everybody wait who comes after.
+        await connection.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MAX_MS}")
         await connection.execute(step.sql)
         await connection.execute(
             "INSERT INTO schema_migration (number, name, checksum) VALUES ($1, $2, $3)",

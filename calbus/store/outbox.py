@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from calbus import tracing
 from calbus.outcomes import Told
 from calbus.store.connection import Connection
+from calbus.store.traces import NO_CONTEXTS, Contexts
 from schemas.events import EVENT_TYPES, TYPE_NAMES, Topic
 from schemas.fields import Model
 from schemas.results import Outcome
@@ -13,22 +15,16 @@ from schemas.results import Outcome
 _OUTCOME = EVENT_TYPES[TYPE_NAMES[Outcome]]
 
 _INSERT = """
-INSERT INTO outbox (topic, type, key, event_id, value, created_at, happened_at)
-SELECT e.topic, e.type, e.key, e.event_id, e.value, $6, e.happened_at
+INSERT INTO outbox (topic, type, key, event_id, value, created_at, happened_at, trace)
+SELECT e.topic, e.type, e.key, e.event_id, e.value, $6, e.happened_at, $8
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $7::timestamptz[])
   AS e (topic, type, key, event_id, value, happened_at)
 """
 
 _INSERT_TOLD = """
-INSERT INTO outbox (topic, type, key, event_id, value, created_at)
-SELECT $1, $2, split_part(e.event_id, ':', 1), e.event_id, e.value, $5
-FROM unnest($3::text[], $4::bytea[]) AS e (event_id, value)
-"""
-
-_INSERT_TOLD = """
-INSERT INTO outbox (topic, type, key, event_id, value, created_at)
-SELECT $1, $2, split_part(e.event_id, ':', 1), e.event_id, e.value, $5
-FROM unnest($3::text[], $4::bytea[]) AS e (event_id, value)
+INSERT INTO outbox (topic, type, key, event_id, value, created_at, trace)
+SELECT $1, $2, split_part(e.event_id, ':', 1), e.event_id, e.value, $5, e.trace
+FROM unnest($3::text[], $4::bytea[], $6::text[]) AS e (event_id, value, trace)
 """
 
 # Readers of a compacted topic believe the last event of a key: one relay at a time publishes those. The lock lasts as
@@ -38,7 +34,7 @@ WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS ours)
 DELETE FROM outbox WHERE outbox_id IN (
     SELECT outbox_id FROM outbox WHERE topic = $2 OR (SELECT ours FROM turn)
     ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED
-) RETURNING outbox_id, topic, type, key, event_id, value, created_at, happened_at
+) RETURNING outbox_id, topic, type, key, event_id, value, created_at, happened_at, trace
 """
 
 _WAITING = """
@@ -72,6 +68,8 @@ class Pending:
     value: bytes
     decided_at: datetime
     happened_at: datetime | None
+    trace: str | None = None
+    """Of the work that decided it, if that is traced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +86,10 @@ async def add(connection: Connection, outcomes: Sequence[Outcome], now: datetime
     await add_messages(connection, messages, now)
 
 
-async def add_told(connection: Connection, outcomes: Sequence[Told], now: datetime) -> None:
-    """The same as `add`, for outcomes that are in their published form."""
+async def add_told(
+    connection: Connection, outcomes: Sequence[Told], now: datetime, traces: Contexts = NO_CONTEXTS
+) -> None:
+    """The same as `add`, for outcomes that are in their published form; `traces` that their plans belong to."""
     if outcomes:
         await connection.execute(
             _INSERT_TOLD,
@@ -98,6 +98,7 @@ async def add_told(connection: Connection, outcomes: Sequence[Told], now: dateti
             [f"{one.entry_id}:{one.plan}" for one in outcomes],
             [one.value for one in outcomes],
             now,
+            [traces.get((one.entry_id, one.plan)) for one in outcomes] if traces else [],
         )
 
 
@@ -118,6 +119,7 @@ async def add_messages(connection: Connection, messages: Sequence[Message], now:
         [message.data.model_dump_json().encode() for message in messages],
         now,
         [message.happened_at for message in messages],
+        tracing.current(),
     )
 
 
@@ -140,6 +142,7 @@ async def take(connection: Connection, limit: int) -> list[Pending]:
             row["value"],
             row["created_at"],
             row["happened_at"],
+            row["trace"],
         )
         for row in sorted(rows, key=lambda row: row["outbox_id"])
     ]

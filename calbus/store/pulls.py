@@ -17,8 +17,10 @@ from calbus.store.entries import by_event
 from schemas.switches import Detail, Touched
 
 # What the settings want: the down calendars of an account that reads, and the up calendar of any account with entries
-# standing. A name that was found to be the default calendar's is another word for that. While a switch is off (the
-# tenant's, or the account's own) nothing is wanted, and what is known stays as it is.
+# standing. A calendar in which a writer found an event of ours removed is wanted until that is told: its last entry may
+# stand nowhere for a moment, and what is known of it says whether it was told already. A name that was found to be the
+# default calendar's is another word for that. While a switch is off (the tenant's, or the account's own) nothing is
+# wanted, and what is known stays as it is.
 _OUT_OF_STEP = """
 WITH account AS (
     SELECT a.tenant, a.name AS username, t.body ->> 'directory' AS directory, a.body ->> 'mailbox' AS mailbox,
@@ -37,8 +39,13 @@ WITH account AS (
     WHERE is_on AND direction IN ('down', 'both')
     UNION ALL
     SELECT a.*, calendar, false FROM account a
-    WHERE is_on AND EXISTS (
-        SELECT FROM entry e WHERE e.tenant = a.tenant AND e.assignee = a.username AND e.event_id IS NOT NULL
+    WHERE is_on AND (
+        EXISTS (SELECT FROM entry e WHERE e.tenant = a.tenant AND e.assignee = a.username AND e.event_id IS NOT NULL)
+        OR EXISTS (
+            SELECT FROM lost_event l JOIN calendar_pull p
+              ON (p.tenant, p.username, p.lane) = (l.tenant, l.username, l.lane)
+            WHERE (l.tenant, l.username, p.mailbox) = (a.tenant, a.username, a.mailbox)
+        )
     )
 ), meant AS (
     SELECT * FROM named

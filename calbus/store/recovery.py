@@ -30,6 +30,15 @@ FROM (
 ) n WHERE e.entry_id = n.entry_id
 """
 
+# What is to go to another calendar may have gone since, and have been made anew there: the writer finds that it stands
+# no more where it was, and looks for an event of any generation that may have been before it creates one.
+_MOVED = """
+UPDATE entry e SET generation = generation + $1, write_version = write_version + 1
+WHERE intent = 'present' AND event_id IS NOT NULL
+  AND (lower(applied_directory), lower(applied_mailbox), coalesce(lower(applied_calendar), ''))
+      IS DISTINCT FROM (lower(directory), lower(mailbox), coalesce(lower(calendar), ''))
+"""
+
 
 async def skip_numbers(connection: Connection) -> None:
     """Let nothing that is published from now on bear an id that something else was published under since the backup."""
@@ -39,4 +48,6 @@ async def skip_numbers(connection: Connection) -> None:
 
 async def doubt_creates(connection: Connection) -> int:
     """Have each entry that seems not to stand in its calendar looked for there first; gives how many there are."""
-    return int((await connection.execute(_DOUBT, GENERATIONS_SKIPPED, LOOKED_UP_PER_S)).rpartition(" ")[2])
+    moved = await connection.execute(_MOVED, GENERATIONS_SKIPPED)
+    doubted = await connection.execute(_DOUBT, GENERATIONS_SKIPPED, LOOKED_UP_PER_S)
+    return sum(int(done.rpartition(" ")[2]) for done in (moved, doubted))

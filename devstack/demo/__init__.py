@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.settings import Settings
 from calbus.telemetry import configure_logging
 

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from calbus.bus.publish import publish
-from calbus.cli import command_of
-from calbus.settings import KafkaSettings
+from calbus.command import command_of
+from calbus.settings import KafkaSettings, NotEmpty
 from calbus.telemetry import configure_logging, log
 from devstack.demo import recording
 from devstack.demo.recording import Directory
@@ -22,9 +22,9 @@ class DeliverSettings(KafkaSettings):
 
     simulator_url: Annotated[str, Field(pattern=r"^http://[^\s]+[^/\s]$")]
     """The simulator's plain address, without a slash at the end."""
-    client_id: Annotated[str, Field(min_length=1)]
+    client_id: Annotated[str, NotEmpty]
     """The application that the directories grant their calendars to: calbus's own."""
-    client_secret: SecretStr
+    client_secret: Annotated[SecretStr, NotEmpty]
     """That application's secret, as the services have it."""
 
 

@@ -25,5 +25,6 @@ class GivenKafka(GivenEngine):
     async def _reach(self) -> None:
         if not await serves(self.bootstrap):
             raise EngineUnavailableError(
-                f"the Kafka that CALBUS_KAFKA_BOOTSTRAP names ({self.bootstrap}) does not answer"
+                f"the Kafka that CALBUS_KAFKA_BOOTSTRAP names ({self.bootstrap}) does not answer. "
+                "Unset it, and one is started here"
             )

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds calbus's image, and the simulator's, with the first of docker, podman and buildah that can; `make image`.
-# BASE is the image of Python to stand on, TAG the tag; ENGINE names a builder; what is in BUILD_ARGS goes to it.
+# BASE is the image of Python to stand on, TAG the tag; ENGINE names a builder; what is in BUILD_ARGS goes to it;
+# TARGETS is what to build: calbus, simulator, or both.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -39,6 +40,13 @@ build() {
     --build-arg REVISION="$REVISION" -t "$2:$TAG" -t "$2:latest" .
 }
 
-build calbus calbus
-if [ -z "${WITHOUT_SIMULATOR:-}" ]; then build simulator calbus-simulator; fi
-echo "built calbus:$TAG on $BASE with $ENGINE; what is in it: /opt/calbus/sbom.cdx.json (CycloneDX)"
+for target in ${TARGETS:-calbus simulator}; do
+  case $target in
+    calbus) build calbus calbus ;;
+    simulator) build simulator calbus-simulator ;;
+    *)
+      echo "There is no image $target: TARGETS may be calbus, simulator, or both." >&2
+      exit 2
+      ;;
+  esac
+done

@@ -9,12 +9,13 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from calbus.admin import Pulse, admin_server
 from calbus.bus.kafka import consumer, producer, watch_kafka, watch_lag
 from calbus.bus.outbox import Relay
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.lifecycle import run
 from calbus.outage import Dependency, kafka, postgres
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
+from calbus.tracing import traced
 from calbus.vitals import watch_process
 from services.ingest.handler import GROUP, INPUT, Handler
 from services.ingest.removals import Watch
@@ -29,6 +30,7 @@ async def serve(settings: IngestSettings) -> None:
     """Take events in until cancelled."""
     database, broker, pulse = postgres(), kafka(), Pulse()
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced(settings, GROUP, settings.topic_prefix))
         why = WhyRoutes()
         await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker], why.routes))
         pool = await stack.enter_async_context(connect(settings, database))

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.lifecycle import EXIT_FAILURE, at_most
 from calbus.outage import postgres
 from calbus.settings import BudgetSettings, PostgresSettings

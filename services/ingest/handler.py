@@ -41,6 +41,7 @@ from schemas.switches import Scope, SettingsEvent, settings_key
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
 from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in, upserted
+from services.ingest.spans import Arriving, follow
 from services.ingest.unread import unread_of
 
 GROUP = "ingest"
@@ -67,6 +68,7 @@ def planning() -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Batch:
+    spans: Arriving
     items: list[tuple[ConsumerRecord, Arrival]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     requests: list[tuple[ConsumerRecord, AccessRecheckRequested | RemovalsConfirmed]] = field(default_factory=list)
@@ -95,6 +97,7 @@ class Handler:
         self._postgres = postgres
         self._kafka = kafka
         self._prefix = f"{settings.topic_prefix}."
+        self._group = f"{settings.topic_prefix}.{GROUP}"
         self._topics = {topic_name(settings, topic): topic for topic in INPUT}
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> int:
@@ -118,16 +121,18 @@ class Handler:
             self._count(record, Verdict.ACCEPTED)
         await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
         await self._remember(batch.unreadable)
+        batch.spans.end()
         INGEST_SECONDS.observe(time.perf_counter() - began_s)
         return outcomes
 
     def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
-        batch = _Batch()
+        batch = _Batch(Arriving(self._group))
         for record in records:
             try:
                 self._read_one(record, batch)
             except UnreadableError as error:
                 batch.unreadable.append((record, error))
+                batch.spans.refuse(record, error.reason)
                 self._count(record, "dead_letter")
         return batch
 
@@ -142,8 +147,9 @@ class Handler:
         data = event.data
         if topic is Topic.ACTIONS or topic is Topic.CONTACTS:
             # Asking of what class it is would take as long as what follows.
-            correlation = correlation_of(event.source, event.id)
-            batch.items.append((record, Arrival(cast("ItemEvent", data), _published_at(record), correlation)))
+            correlation, item = correlation_of(event.source, event.id), cast("ItemEvent", data)
+            trace = batch.spans.begin(record, item.tenant, correlation)
+            batch.items.append((record, Arrival(item, _published_at(record), correlation, trace)))
             return
         if isinstance(data, AccessRecheckRequested | RemovalsConfirmed):
             batch.requests.append((record, data))
@@ -191,12 +197,14 @@ class Handler:
                     parts += [part[middle:], part[:middle]]
                     continue
                 name = tell_at_fault("a message cannot be stored", "message", error)
+                batch.spans.fail(part[0][1], Reason.NOT_STORABLE)
                 batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, name)))
                 self._count(part[0][0], "dead_letter")
                 continue
             self._judge_all(part, intake.verdicts, batch)
             count_outcomes(intake.outcomes)
             PLANS.labels("event").inc(intake.plans)
+            batch.spans.judge((arrival for _, arrival in part), intake.verdicts)
             _tell_taken_in(part, intake)
             if intake.removals:
                 self._watch.wake()
@@ -235,8 +243,7 @@ class Handler:
     async def _tell(self, wakeups: list[Due], unreadable: list[Unreadable]) -> None:
         now = datetime.now(UTC)
         letters = topic_name(self._settings, Topic.DEAD_LETTERS)
-        group = f"{self._settings.topic_prefix}.{GROUP}"
-        await send_dead_letters(self._producer, letters, unreadable, group=group, now=now)
+        await send_dead_letters(self._producer, letters, unreadable, group=self._group, now=now)
         await send_wakeups(self._producer, topic_name(self._settings, Topic.COMMANDS), wakeups)
 
     async def _remember(self, unreadable: list[Unreadable]) -> None:
@@ -274,14 +281,14 @@ async def store(
     await items.put(connection, intake.items, known=stored)
     alarms = await removals.judge_batch(connection, intake, current, thresholds, now)
     await entries.put_desired(connection, list(intake.planned.values()))
-    await outbox.add_told(connection, intake.outcomes, now)
+    await outbox.add_told(connection, intake.outcomes, now, await follow(connection, intake, current))
     return intake, alarms
 
 
 def due(intake: Intake) -> list[Due]:
     """The entries that a writer has work with."""
     return [
-        Due(entry.entry_id, entry.item.tenant, entry.target)
+        Due(entry.entry_id, entry.item.tenant, entry.target, intake.trace_of(entry) if intake.traces else None)
         for entry in (*(planned.entry for planned in intake.planned.values()), *intake.unsettled)
         if entry.owed and not entry.parked
     ]

@@ -49,6 +49,7 @@ class Arrival:
     event: ItemEvent
     published_at: datetime
     correlation: str | None = None
+    trace: str | None = None
 
 
 @dataclass(slots=True)
@@ -66,8 +67,14 @@ class Intake:
     """Of repeated messages: their wake-ups may have been lost in the crash that made Kafka repeat them."""
     removals: set[tuple[ItemKey, str]] = field(default_factory=set)
     """Those of `planned` that take away what stands, and that nobody has confirmed: the breaker's to judge."""
+    traces: dict[tuple[UUID, int], str] = field(default_factory=dict)
+    """By entry and plan: the trace that a plan belongs to, if it does to one."""
     overrides_ended: set[UUID] = field(default_factory=set)
     """Entries whose times upstream changed, so that no time of their users' holds any longer."""
+
+    def trace_of(self, entry: Entry) -> str | None:
+        """The trace that the entry's newest plan belongs to."""
+        return self.traces.get((entry.entry_id, entry.desired.plan))
 
 
 def key_of(event: ItemEvent) -> ItemKey:
@@ -130,7 +137,7 @@ def take_in(
         if verdict is Verdict.ACCEPTED:
             known[key] = intake.items[key] = incoming
             since = _since(arrival, first=before is None)
-            cause = _Cause(since, arrival.correlation)
+            cause = _Cause(since, arrival.correlation, arrival.trace)
             _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, cause, overrides)
         elif verdict is Verdict.DUPLICATE:
             intake.unsettled += [entry for entry in by_item.get(key, {}).values() if entry.owed and not entry.parked]
@@ -158,6 +165,7 @@ class _Cause:
 
     since: datetime | None = None
     correlation: str | None = None
+    trace: str | None = None
 
 
 _NO_EVENT = _Cause()
@@ -223,6 +231,8 @@ def _plan_item(
         if not entry.owed:
             ending = ending_without_writing(desired.reason)
             intake.outcomes.append(told(entry, ending, desired.reason, now))
+        if caused_by.trace is not None:
+            intake.traces[entry.entry_id, desired.plan] = caused_by.trace
         intake.plans += 1
         entries[assignee] = entry
         due_at = now + WAKEUP_GRACE if entry.owed and not entry.parked else None

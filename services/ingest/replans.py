@@ -31,6 +31,7 @@ from services.ingest.breaker import Thresholds
 from services.ingest.handler import UnplannableError, count_outcomes, due, planning, tell_at_fault
 from services.ingest.intake import Intake, plan_anew, settings_needed
 from services.ingest.pacing import Pace
+from services.ingest.spans import follow
 
 # One item among those of a chunk is at fault: refused by the database, by our own models, or planning fails at it.
 _AT_FAULT = (ValueError, asyncpg.DataError, UnplannableError)
@@ -180,7 +181,7 @@ class Replanner:
         await removals.hold_for_replan(connection, intake, current, replan)
         left = self._leave_to_sweeper(intake, replan, now)
         await entries.put_desired(connection, list(intake.planned.values()))
-        await outbox.add_told(connection, intake.outcomes, now)
+        await outbox.add_told(connection, intake.outcomes, now, await follow(connection, intake, current))
         await switches.advance_replan(connection, replan, touched[-1], len(touched))
         woken = tuple(one for one in due(intake) if one.entry_id not in left)
         return _Chunk(replan, len(touched), intake, woken=woken)

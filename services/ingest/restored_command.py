@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from calbus.bus.kafka import client_options, topic_name
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE, at_most
 from calbus.outage import postgres
 from calbus.settings import KafkaSettings, PostgresSettings

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from calbus.settings import AdminSettings, BudgetSettings, KafkaSettings, PostgresSettings, Settings
+from calbus.settings import AdminSettings, BudgetSettings, KafkaSettings, PostgresSettings, Settings, TraceSettings
 from services.ingest.breaker import Thresholds
 
 
@@ -29,7 +29,7 @@ class RemovalSettings(Settings):
         )
 
 
-class IngestSettings(KafkaSettings, PostgresSettings, BudgetSettings, RemovalSettings, AdminSettings):
+class IngestSettings(KafkaSettings, PostgresSettings, BudgetSettings, RemovalSettings, AdminSettings, TraceSettings):
     """Settings of the ingest service."""
 
     ingest_member: str | None = None

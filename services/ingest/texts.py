@@ -6,12 +6,13 @@ The catalogs are gettext's `.po` files, read as they are: there is nothing to co
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-
-from babel.messages.catalog import Catalog
-from babel.messages.pofile import read_po
+from typing import TYPE_CHECKING
 
 from schemas.items import ContactKind, Kind, Priority, Status
 from schemas.switches import Locale
+
+if TYPE_CHECKING:
+    from babel.messages.catalog import Catalog
 
 _STATUS = {Status.OPEN: "Open", Status.ACTIVE: "Active", Status.COMPLETED: "Completed", Status.CANCELLED: "Cancelled"}
 _PRIORITY = {Priority.LOW: "Low", Priority.NORMAL: "Normal", Priority.HIGH: "High"}
@@ -74,7 +75,9 @@ def texts_in(language: Locale) -> Texts:
     )
 
 
-def catalog_of(language: Locale) -> Catalog:
+def catalog_of(language: Locale) -> "Catalog":
     """The catalog as translators see it."""
+    from babel.messages.pofile import read_po
+
     with (files("services.ingest") / "locale" / f"{language}.po").open("rb") as file:
         return read_po(file, locale=language)

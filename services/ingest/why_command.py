@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE, at_most
 from calbus.outage import postgres
 from calbus.settings import PostgresSettings

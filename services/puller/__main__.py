@@ -7,13 +7,14 @@ from calbus.admin import Pulse, admin_server
 from calbus.budget import MailboxBudget
 from calbus.bus.kafka import producer, watch_kafka
 from calbus.bus.outbox import Relay
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.graph.client import graph_client
 from calbus.lifecycle import run
 from calbus.outage import kafka, postgres
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
+from calbus.tracing import traced
 from calbus.vitals import watch_process
 from services.puller.follow import GROUP, Follower, Requests
 from services.puller.leases import Leases
@@ -29,6 +30,7 @@ async def serve(settings: PullerSettings) -> None:
     """Pull until cancelled."""
     database, broker, pulse = postgres(), kafka(), Pulse()
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced(settings, GROUP, settings.topic_prefix))
         await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker]))
         # Microsoft's notices are taken from the first moment on, whatever else is away.
         inbox = Inbox(settings.puller_webhook_max_notices)

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from calbus.bus.publish import Message, PublishError, key_of, publish
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.graph.client import graph_client
 from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE, at_most
 from calbus.outage import postgres

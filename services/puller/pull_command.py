@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from calbus.bus.publish import PublishError, key_of, publish
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE, at_most
 from calbus.settings import KafkaSettings, PostgresSettings, SettingsError
 from calbus.store.pool import WRONG_DSN

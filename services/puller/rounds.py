@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import asyncpg
 
+from calbus import tracing
+from calbus.graph import call_spans
 from calbus.graph.calendars import Calendar, calendars_of, list_calendars, named, next_page
 from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope
@@ -109,6 +111,15 @@ class Rounds:
 
         Raises RestError if the whole mailbox must be left alone, LeaseLostError if it is somebody else's now.
         """
+        about: tracing.Attributes = {
+            "calbus.tenant": pull.tenant,
+            "calbus.lane": pull.place.lane,
+            "calbus.pull_id": pull.pull_id,
+        }
+        with tracing.root("pull calendar", "internal", about):
+            await self._give_turn(mailbox, pull)
+
+    async def _give_turn(self, mailbox: LeasedMailbox, pull: Pull) -> None:
         turn = _Turn(self, mailbox, pull)
         try:
             with PULL_SECONDS.time():
@@ -127,7 +138,10 @@ class Rounds:
             )
             raise
         except _StopError as stop:
+            tracing.fail(stop.fault.reason)
             await self._stopped(turn, stop)
+        finally:
+            tracing.note(pages=turn.pages, changes=turn.changes)
 
     async def broke(self, pull: Pull, wait_s: float) -> None:
         """A fault of ours ended the turn of this calendar: the others must not wait for it."""
@@ -215,8 +229,8 @@ class _Turn:
         self._mailbox = mailbox
         self.pull = pull
         self._asked_at = datetime.now(UTC)
-        self._pages = 0
-        self._changes = 0
+        self.pages = 0
+        self.changes = 0
         self._window = rounds.span.window(datetime.now(UTC))
 
     async def run(self) -> None:
@@ -286,7 +300,7 @@ class _Turn:
     async def _do(self, step: Step) -> Answer:
         match step:
             case Ask(request):
-                if self._pages >= self._rounds.limits.turn_max_pages:
+                if self.pages >= self._rounds.limits.turn_max_pages:
                     raise _PauseError
                 return await self._ask(request)
             case BeginFull():
@@ -302,7 +316,11 @@ class _Turn:
     async def _ask(self, request: Request) -> Response:
         pool = self._rounds.pool
         self._asked_at = await self._rounds.insist(lambda: pulls.moment(pool))
-        return await self._mailbox.ask(self.pull.place.directory, request)
+        with tracing.step(call_spans.name_of(request), "client", call_spans.about(request)) as span:
+            response = await self._mailbox.ask(self.pull.place.directory, request)
+            if span is not None:
+                call_spans.tell_answer(span, response)
+        return response
 
     async def _take(self, page: DeltaPage) -> None:
         """Judge a page; the place of the round moves with it, but for the last: that moves when all is done."""
@@ -319,7 +337,7 @@ class _Turn:
         stored: list[Pull] = []
         judged = await self.store(store)
         self.pull = stored[-1]
-        self._pages += 1
+        self.pages += 1
         PULL_ITEMS.inc(len(shown))
         self._count(judged)
 
@@ -422,7 +440,7 @@ class _Turn:
         return await judge(connection, self.pull, sightings, self._asked_at, pace, datetime.now(UTC))
 
     async def _finish(self) -> None:
-        pull, changed = self.pull, self._changes > 0
+        pull, changed = self.pull, self.changes > 0
         interval_s = self._rounds.pace.next_interval_s(pull.interval_s, changed=changed)
 
         async def finish(connection: Connection) -> bool:
@@ -471,7 +489,7 @@ class _Turn:
         return await self._rounds.insist(attempt)
 
     def _count(self, judged: Judged) -> None:
-        self._changes += judged.changes.total()
+        self.changes += judged.changes.total()
         self._rounds.count(judged)
 
 

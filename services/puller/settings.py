@@ -4,14 +4,16 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from calbus.settings import AdminSettings, GraphSettings, KafkaSettings, PostgresSettings
+from calbus.settings import AdminSettings, GraphSettings, KafkaSettings, PostgresSettings, TraceSettings
 from services.puller.subscription_settings import SubscriptionSettings
 
 WINDOW_MAX_DAYS = 1_800
 """Both ends of the window together; Microsoft Graph reads at most 1,825 days."""
 
 
-class PullerSettings(KafkaSettings, PostgresSettings, GraphSettings, SubscriptionSettings, AdminSettings):
+class PullerSettings(
+    KafkaSettings, PostgresSettings, GraphSettings, SubscriptionSettings, AdminSettings, TraceSettings
+):
     """Settings of the puller service."""
 
     puller_member: str | None = None

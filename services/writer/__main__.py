@@ -2,8 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer
@@ -12,7 +11,7 @@ from calbus.admin import Pulse, admin_server
 from calbus.bus.kafka import consumer, producer, topic_name, watch_kafka, watch_lag
 from calbus.bus.outbox import Relay
 from calbus.bus.wakeups import send_wakeups
-from calbus.cli import command_of
+from calbus.command import command_of
 from calbus.graph.client import GraphClient, graph_client
 from calbus.lifecycle import run
 from calbus.outage import kafka, postgres
@@ -21,6 +20,7 @@ from calbus.store.entries import Due
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging, log
+from calbus.tracing import traced
 from calbus.vitals import watch_process
 from schemas.events import Topic
 from services.writer.access_check import AccessCheck
@@ -47,6 +47,7 @@ async def serve(settings: WriterSettings) -> None:
     database, broker, pulse = postgres(), kafka(), Pulse()
     commands = topic_name(settings, Topic.COMMANDS)
     async with AsyncExitStack() as stack:
+        stack.enter_context(traced(settings, GROUP, settings.topic_prefix))
         await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker]))
         pool = await stack.enter_async_context(connect(settings, database))
         await require_schema(pool)
@@ -54,16 +55,17 @@ async def serve(settings: WriterSettings) -> None:
         sender = await stack.enter_async_context(producer(settings, broker))
         relay = Relay(pool, sender, settings.topic_prefix, postgres=database, kafka=broker)
 
-        async def postpone(until: dict[UUID, datetime]) -> None:
+        async def postpone(waits_s: dict[UUID, float]) -> None:
+            now = datetime.now(UTC)
+            until = {entry_id: now + timedelta(seconds=wait_s) for entry_id, wait_s in waits_s.items()}
             await database.insist(lambda: entries.postpone(pool, until))
 
         async def send_elsewhere(due: list[Due]) -> None:
             await broker.insist(lambda: send_wakeups(sender, commands, due))
 
         known = Accounts(_pace(settings))
-        # As many again are loaded while these ask; the pipeline lets no more than the setting ask at a time.
-        ahead = 2 * settings.writer_lane_max_in_flight
-        lanes = Lanes(replace(settings.lane_limits, max_in_flight=ahead))
+        # The pipeline lets no more than the setting ask at a time.
+        lanes = Lanes(settings.lane_limits.ahead)
         calendars = Calendars(graph)
         rests = LaneRests(lanes)
         dispatcher = Dispatcher(

@@ -6,18 +6,13 @@ is beyond a sample (the day, the other pods, a backlog that outgrows it) is arit
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 
 from services.writer.capacity_graph import APPLICATION_MAX_REQUESTS_PER_S
 from services.writer.capacity_load import HOUR_S, Crowd, Load
 from services.writer.capacity_pod import Fate, Pod, SimulatedPod, saturating
 
-# What one core of a writer gets through, and an idle system's delays. Measured; docs/capacity.md says how, and on what:
-# pytest tests/integration/test_capacity_run.py -m slow -s
-POD_ENTRIES_PER_S = 1_000.0
-INGEST_S = 0.020
-LOAD_S = 0.004
-RECORD_S = 0.006
 # Microsoft tells no figure; whole calls of calendars are reported to take some tenths of a second.
 GRAPH_LATENCY_S = 0.25
 GRAPH_LATENCY_SPREAD = 0.5
@@ -25,10 +20,10 @@ GRAPH_LATENCY_SPREAD = 0.5
 TARGET_SHARE = 0.7
 # So many users share a tenant on average where nothing else is said.
 USERS_PER_TENANT = 250
-# Changes that are simulated at least, to find out what a pod can do.
-SATURATING_CHANGES = 4_000
+# Changes that are simulated at most to find out what a pod can do: a few times what it has in hand at once.
+SATURATING_CHANGES = 6_000
 # Changes that are simulated at most: a few seconds' work.
-SAMPLE_CHANGES = 60_000
+SAMPLE_CHANGES = 20_000
 # Imports share the sample with everyday changes: up to this part of it.
 IMPORTS_SHARE = 0.5
 # Partitions for each pod, where nothing else is said: pods can be added later without making partitions.
@@ -124,7 +119,7 @@ def foretell(
 ) -> Forecast:
     """Simulate. Without `pods` as many as keep each below `TARGET_SHARE`. The same seed gives the same answer."""
     load = replace(load, tenants=load.tenants or max(1, load.users // USERS_PER_TENANT))
-    capacity = _capacity(load, pod, seed)
+    capacity = _capacity(_crowd(load, 1.0), pod, seed, min(SATURATING_CHANGES, sample_changes))
     if pods is None:
         pods = _pods_for(load, capacity, partitions)
     elif partitions is not None:
@@ -225,11 +220,11 @@ def _crowd(load: Load, share: float) -> Crowd:
     return Crowd(max(1, round(load.users * share)), load.tenants, load.tenant_skew, load.user_skew)
 
 
-def _capacity(load: Load, pod: Pod, seed: int) -> float:
+@lru_cache(maxsize=64)
+def _capacity(crowd: Crowd, pod: Pod, seed: int, entries: int) -> float:
     """Entries a second that one pod gets through when it has always something to do, for mailboxes like these."""
-    crowd = replace(_crowd(load, 1.0), user_skew=0.0)
-    everyday = crowd.everyday(1.0, math.inf, Random(seed))  # noqa: S311
-    changes = saturating(everyday, SATURATING_CHANGES)
+    everyday = replace(crowd, user_skew=0.0).everyday(1.0, math.inf, Random(seed))  # noqa: S311
+    changes = saturating(everyday, entries)
     done_s = sorted(fate.lag_s for fate in SimulatedPod(pod, seed).run(changes))
     # At the end there is not enough left for a pod to be busy with.
     first, last = len(done_s) // 10, len(done_s) * 8 // 10

@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from calbus.cli import command_of
+from calbus.command import command_of
+from calbus.graph.calls import BATCH_MAX_REQUESTS
 from calbus.lifecycle import EXIT_USAGE
 from calbus.telemetry import configure_logging
 from services.writer import capacity
 from services.writer.capacity import Forecast, Lag, foretell
+from services.writer.capacity_costs import Costs, measured
 from services.writer.capacity_graph import Latency
 from services.writer.capacity_load import Load
 from services.writer.capacity_pod import Pod
@@ -46,8 +48,8 @@ def _capacity(
 ) -> None:
     """Foretell pods, lag, Graph calls and throttling for a number of users, by simulating the busiest pod.
 
-    The simulation runs the writer's own lanes, budgets and packing under the settings in force, in virtual time. It
-    needs neither Kafka nor PostgreSQL nor Microsoft Graph.
+    The simulation runs the writer's own dispatcher, lanes, budgets and pipeline under the settings in force, in virtual
+    time. It needs neither Kafka nor PostgreSQL nor Microsoft Graph.
     """
     if users is None:
         _fail("--users is missing: how many people's calendars are to be kept?")
@@ -67,7 +69,7 @@ def _capacity(
     pod = pod_of(
         settings,
         Latency(median_s, _or(graph_latency_spread, capacity.GRAPH_LATENCY_SPREAD)),
-        _or(pod_entries_per_s, capacity.POD_ENTRIES_PER_S),
+        pod_entries_per_s,
         _or(requests_per_entry, 1.0),
     )
     forecast = foretell(
@@ -87,20 +89,21 @@ def _capacity(
 def pod_of(
     settings: LaneSettings,
     latency: Latency,
-    entries_per_s: float = capacity.POD_ENTRIES_PER_S,
+    entries_per_s: float | None = None,
     requests_per_entry: float = 1.0,
+    costs: Costs | None = None,
 ) -> Pod:
-    """A writer as it is set, with the delays that were measured."""
+    """A writer as it is set, with the costs that were measured, or on a core that gets through so many entries."""
+    costs = costs or measured()
+    if entries_per_s is not None:
+        costs = costs.on_a_core(1 / (entries_per_s * costs.entry_cpu_s(BATCH_MAX_REQUESTS)))
     return Pod(
         limits=settings.lane_limits,
         max_calls=settings.writer_max_calls,
         sweep_interval_s=settings.writer_sweep_interval_s,
-        entries_per_s=entries_per_s,
-        ingest_s=capacity.INGEST_S,
-        load_s=capacity.LOAD_S,
-        record_s=capacity.RECORD_S,
         requests_per_entry=requests_per_entry,
         latency=latency,
+        costs=costs,
     )
 
 
@@ -273,8 +276,8 @@ command = command_of(
         float | None,
         _option(
             "--pod-entries-per-s",
-            "What one core of a writer gets through, as measured.",
-            capacity.POD_ENTRIES_PER_S,
+            "What one core of a writer gets through in full batches.",
+            round(1 / measured().entry_cpu_s(BATCH_MAX_REQUESTS)),
             min=1,
             max=10**6,
         ),

@@ -59,7 +59,7 @@ class Change:
     is_import: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Crowd:
     """The mailboxes that one pod owns. Which of them changes is drawn anew each time: none is held in memory."""
 
@@ -67,10 +67,11 @@ class Crowd:
     tenants: int
     tenant_skew: float
     user_skew: float
-    _sizes: list[float] = field(init=False)
+    _sizes: list[float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._sizes = list(accumulate((number + 1) ** -self.tenant_skew for number in range(self.tenants)))
+        sizes = list(accumulate((number + 1) ** -self.tenant_skew for number in range(self.tenants)))
+        object.__setattr__(self, "_sizes", sizes)
 
     def busy_mailbox(self, random: Random) -> int:
         """A mailbox, the busier the likelier. The highest numbers are the busiest."""

@@ -1,48 +1,53 @@
-"""One writer in virtual time: the real lanes, budget and packing, with a simulated processor, database and Graph.
+"""One writer in virtual time: the real dispatcher, lanes, budgets and pipeline; what they wait for is simulated.
 
-A discrete-event simulation: no clock is read and nothing waits. What the handler does in order with `await` stands here
-as events: load, send what is packed together, record what is over, send the next.
+The handler here does nothing, and takes the time, and of the processor the part, that the real one was measured to
+take. PostgreSQL, Kafka and the sweeper are delays; Microsoft Graph is `capacity_graph.py`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from heapq import heappop, heappush, heapreplace
-from itertools import count
+from heapq import heapreplace
+from itertools import islice
 from math import floor, inf
 from random import Random
+from typing import Any
 from uuid import UUID
 
 from calbus.budget import MailboxBudget
-from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place
+from calbus.store.entries import Due, Loaded
+from schemas.items import Kind
+from schemas.reasons import Reason
+from services.writer.capacity_costs import Costs
 from services.writer.capacity_graph import Latency, Request, SimulatedGraph
 from services.writer.capacity_load import Change
+from services.writer.capacity_time import VirtualLoop
+from services.writer.dispatcher import Dispatcher, LaneRests
+from services.writer.handler import Handler, Report, Work
 from services.writer.lanes import Job, LaneLimits, Lanes
-from services.writer.packing import GRACE_S, pack
+from services.writer.reconciler import Step
+
+# As the writer reads Kafka.
+READ_MAX_RECORDS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What one writer is.
-
-    `entries_per_s`: what one core gets through when nothing else is in its way. `ingest_s`: from an event on the bus to
-    the wake-up in the lane, `load_s` and `record_s`: the round trips to PostgreSQL before and after Graph, all in an
-    idle system. `requests_per_entry`: to Graph, on average; what is above one comes one after the other.
-    """
+    """What one writer is. `requests_per_entry`: to Graph, on average; what is above one comes one after the other."""
 
     limits: LaneLimits
     max_calls: int
     sweep_interval_s: float
-    entries_per_s: float
-    ingest_s: float
-    load_s: float
-    record_s: float
     requests_per_entry: float
     latency: Latency
+    costs: Costs
 
     @property
     def overhead_s(self) -> float:
         """What an entry takes in an idle system besides Graph."""
-        return self.ingest_s + self.load_s + self.record_s + 1 / self.entries_per_s
+        return self.costs.idle_s
 
 
 @dataclass(slots=True)
@@ -52,17 +57,9 @@ class Fate:
     change: Change
     graph_s: float
     alone_s: float
-    lag_s: float = inf
-
-
-@dataclass(slots=True)
-class _Work:
-    job: Job
-    fate: Fate
     # How long each request still to come will last; the first that is throttled comes again.
     left_s: list[float]
-    sent: int = 0
-    retry_s: float = 0.0
+    lag_s: float = inf
 
 
 @dataclass(slots=True)
@@ -71,13 +68,6 @@ class _Alone:
 
     free_s: list[float]
     tat_s: float = 0.0
-
-
-@dataclass(slots=True)
-class _Call:
-    """Jobs that were taken together: those that are under way, by when they are answered."""
-
-    under_way: list[tuple[float, list[_Work]]] = field(default_factory=list)
 
 
 class SimulatedPod:
@@ -89,53 +79,67 @@ class SimulatedPod:
         budget = MailboxBudget(pod.limits.max_requests_per_10_min)
         self._interval_s = budget.interval_s
         self._burst_s = (budget.burst_requests - 1) * budget.interval_s
-        self._lanes = Lanes(pod.limits)
-        self._events: list[tuple[float, int, Callable[[float], None]]] = []
-        self._numbers = count()
-        self._works: list[_Work] = []
         self._alone: dict[int, _Alone] = {}
-        self._calls = 0
-        self._processor_free_s = 0.0
-        self.processor_s = 0.0
+        self._fates: list[Fate] = []
         self.graph = SimulatedGraph()
-        self.refused = 0
 
     def run(self, changes: Iterable[Change]) -> list[Fate]:
         """What became of each change, in the order they came; `changes` are in the order of their times.
 
-        Ends when all is written, however long that takes: nothing is lost on the way.
+        Ends when all is written, however long that takes: nothing is lost on the way. Not to be called where an event
+        loop runs.
         """
+        loop = VirtualLoop()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(self._run(changes, loop))
+        return self._fates
+
+    async def _run(self, changes: Iterable[Change], loop: VirtualLoop) -> None:
+        pod = self._pod
+        lanes = Lanes(pod.limits.ahead)
+        rests = LaneRests(lanes, clock=loop.time)
+        postgres = _Postgres(self._fates, pod, loop)
+        dispatcher = Dispatcher(
+            lanes,
+            rests,
+            _SimulatedHandler(pod.costs, self._fates, self.graph, rests, postgres, loop),
+            max_calls=pod.max_calls,
+            max_in_flight=pod.limits.max_in_flight,
+            postpone=postgres.postpone,
+            send_elsewhere=_nowhere,
+            settled=lambda: None,
+            clock=loop.time,
+        )
+        postgres.dispatcher = dispatcher
+        working = asyncio.create_task(dispatcher.run())
+        try:
+            await self._read(changes, dispatcher, loop)
+            await postgres.settled(len(self._fates))
+        finally:
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
+
+    async def _read(self, changes: Iterable[Change], dispatcher: Dispatcher, loop: VirtualLoop) -> None:
+        """What has come at one moment is one read from Kafka: it is queued before any of it goes."""
+        costs = self._pod.costs
         coming = iter(changes)
         upcoming = next(coming, None)
-        while True:
-            arrives_s = upcoming.at_s + self._pod.ingest_s if upcoming is not None else inf
-            happens_s = self._events[0][0] if self._events else inf
-            timer_s = self._lanes.next_at_s() if self._has_room() else None
-            now_s = min(arrives_s, happens_s, inf if timer_s is None else timer_s)
-            if now_s == inf:
-                break
-            # What comes at one moment is one read from Kafka: it is queued before any of it goes.
-            while upcoming is not None and upcoming.at_s + self._pod.ingest_s <= now_s:
-                self._accept(upcoming, now_s)
+        while upcoming is not None:
+            await asyncio.sleep(max(upcoming.at_s + costs.way_s - loop.time(), 0.0))
+            jobs: list[Job] = []
+            while upcoming is not None and upcoming.at_s + costs.way_s <= loop.time() and len(jobs) < READ_MAX_RECORDS:
+                jobs.append(self._job(upcoming, upcoming.at_s + costs.way_s))
                 upcoming = next(coming, None)
-            while self._events and self._events[0][0] <= now_s:
-                heappop(self._events)[2](now_s)
-            self._hand_out(now_s)
-        return [work.fate for work in self._works]
+            loop.work(len(jobs) * costs.wakeup_cpu_s)
+            await dispatcher.queue(jobs)
 
-    def _at(self, at_s: float, happens: Callable[[float], None]) -> None:
-        heappush(self._events, (at_s, next(self._numbers), happens))
-
-    # -- wake-ups come ------------------------------------------------------------------------------------------------
-
-    def _accept(self, change: Change, now_s: float) -> None:
+    def _job(self, change: Change, now_s: float) -> Job:
         requests = self._requests()
         graph_s = sum(requests)
-        job = Job(UUID(int=len(self._works)), str(change.mailbox), str(change.tenant))
         alone_s = self._alone_until(change.mailbox, now_s, graph_s, len(requests)) - now_s + self._pod.overhead_s
-        work = _Work(job, Fate(change, graph_s, alone_s), requests)
-        self._works.append(work)
-        self._offer(work, now_s)
+        self._fates.append(Fate(change, graph_s, alone_s, requests))
+        return _job_of(change, len(self._fates) - 1)
 
     def _requests(self) -> list[float]:
         """How long each of the requests of an entry will take."""
@@ -153,91 +157,156 @@ class SimulatedPod:
         heapreplace(alone.free_s, start_s + graph_s)
         return start_s + graph_s
 
-    def _offer(self, work: _Work, now_s: float) -> None:
-        if not self._lanes.offer(work.job, now_s):
-            self.refused += 1
-            self._postpone(work, self._lanes.room_at_s(work.job.lane, now_s))
 
-    def _postpone(self, work: _Work, due_s: float) -> None:
-        """Back to PostgreSQL: the first sweep after it is due wakes it."""
-        interval_s = self._pod.sweep_interval_s
-        self._at((floor(due_s / interval_s) + 1) * interval_s, lambda now_s: self._offer(work, now_s))
+class _Postgres:
+    """What is not settled, and when it is swept up; and who waits until nothing is left."""
 
-    # -- jobs go ------------------------------------------------------------------------------------------------------
+    def __init__(self, fates: list[Fate], pod: Pod, loop: VirtualLoop) -> None:
+        self.dispatcher: Dispatcher | None = None
+        self._fates = fates
+        self._sweep_interval_s = pod.sweep_interval_s
+        self._loop = loop
+        self._settled = 0
+        self._progress = asyncio.Event()
+        self._sweeps: dict[float, list[Job]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def _has_room(self) -> bool:
-        return self._calls < self._pod.max_calls
+    def settle(self, number: int) -> None:
+        """This change is written, and that is durable."""
+        fate = self._fates[number]
+        fate.lag_s = self._loop.time() - fate.change.at_s
+        self._settled += 1
+        self._progress.set()
 
-    def _hand_out(self, now_s: float) -> None:
-        while self._has_room() and (jobs := self._lanes.take(now_s, BATCH_MAX_REQUESTS)):
-            self._calls += 1
-            works = [self._works[job.entry_id.int] for job in jobs]
-            call = _Call()
-            ready_s = self._process(len(works), now_s) + self._pod.load_s
-            self._at(ready_s, lambda now_s, call=call, works=works: self._begin(call, works, now_s))  # type: ignore[misc]
+    async def settled(self, changes: int) -> None:
+        """Wait until so many are."""
+        while self._settled < changes:
+            self._progress.clear()
+            await self._progress.wait()
 
-    def _process(self, entries: int, now_s: float) -> float:
-        """When the processor is done with half of what these entries cost it."""
-        cost_s = entries / self._pod.entries_per_s / 2
-        self._processor_free_s = max(self._processor_free_s, now_s) + cost_s
-        self.processor_s += cost_s
-        return self._processor_free_s
+    async def postpone(self, waits_s: dict[UUID, float]) -> None:
+        """Each is woken by the first sweep after it is due."""
+        for entry_id, wait_s in waits_s.items():
+            due_s = self._loop.time() + wait_s
+            at_s = (floor(due_s / self._sweep_interval_s) + 1) * self._sweep_interval_s
+            swept = self._sweeps.get(at_s)
+            if swept is None:
+                swept = self._sweeps[at_s] = []
+                self._loop.call_at(at_s, self._sweep, at_s)
+            swept.append(_job_of(self._fates[entry_id.int].change, entry_id.int))
 
-    def _begin(self, call: _Call, works: list[_Work], now_s: float) -> None:
-        self._send(call, works, now_s)
-        self._wait(call, now_s)
+    def _sweep(self, at_s: float) -> None:
+        assert self.dispatcher is not None
+        task = asyncio.create_task(self.dispatcher.queue(self._sweeps.pop(at_s)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _send(self, call: _Call, works: list[_Work], now_s: float) -> None:
-        for packed in pack(works, directory=lambda work: work.job.tenant, has_failed=lambda _: False):
-            requests = [Request(work.fate.change.mailbox, work.left_s[0]) for work in packed]
-            answered_s, retries_s = self.graph.send(requests, now_s)
-            for work, retry_s in zip(packed, retries_s, strict=True):
-                work.sent += 1
-                work.retry_s = retry_s
-                if not retry_s:
-                    work.left_s.pop(0)
-            call.under_way.append((answered_s, packed))
 
-    def _wait(self, call: _Call, now_s: float) -> None:
-        """As the handler does: until all are answered, or for a while, or else for the first."""
-        if not call.under_way:
-            self._calls -= 1
-            return
-        answers_s = [answered_s for answered_s, _ in call.under_way]
-        last_s = max(answers_s)
-        over_s = last_s if last_s <= now_s + GRACE_S else max(min(answers_s), now_s + GRACE_S)
-        self._at(over_s, lambda now_s: self._take_answers(call, now_s))
+@dataclass(slots=True)
+class _Work(Work):
+    """A real work whose entry is anybody's of its tenant."""
 
-    def _take_answers(self, call: _Call, now_s: float) -> None:
-        answered = [work for at_s, works in call.under_way if at_s <= now_s for work in works]
-        call.under_way = [(at_s, works) for at_s, works in call.under_way if at_s > now_s]
-        over = [work for work in answered if work.retry_s or not work.left_s]
-        for work in over:
-            if work.retry_s:
-                self._park(work, now_s + work.retry_s)
-        self._send(call, [work for work in answered if not work.retry_s and work.left_s], now_s)
-        if over:
-            recorded_s = self._process(len(over), now_s) + self._pod.record_s
-            self._at(recorded_s, lambda now_s: self._finish(call, over, now_s))
+    fate: Fate = field(default_factory=lambda: Fate(Change(0.0, 0, 0), 0.0, 0.0, []))
+
+
+class _SimulatedHandler(Handler):
+    """Takes its time and does nothing: what the pipeline asks of a handler, and nothing else of it."""
+
+    def __init__(
+        self,
+        costs: Costs,
+        fates: list[Fate],
+        graph: SimulatedGraph,
+        rests: LaneRests,
+        postgres: _Postgres,
+        loop: VirtualLoop,
+    ) -> None:
+        self._costs = costs
+        self._fates = fates
+        self._simulated = graph
+        self._lane_rests = rests
+        self._storage = postgres
+        self._loop = loop
+        self._templates: dict[str, Loaded] = {}
+
+    async def load(self, jobs: Sequence[Job]) -> tuple[list[Report], list[Work]]:
+        """Works of all of them."""
+        await asyncio.sleep(self._costs.load.waits_s(len(jobs)))
+        self._loop.work(self._costs.load.cpu_s(len(jobs)))
+        works: list[Work] = []
+        for job in jobs:
+            loaded = self._templates.get(job.tenant)
+            if loaded is None:
+                loaded = self._templates[job.tenant] = _template(job)
+            works.append(_Work(job, loaded, loaded.entry, fate=self._fates[job.entry_id.int]))
+        return [], works
+
+    def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:
+        """The next request, unless the mailbox rests."""
+        if left_s := self._lane_rests.left_s(work.job.lane):
+            work.retry_after_s, work.over = left_s, True
+        elif _fate(work).left_s:
+            work.step = Step.CREATE
         else:
-            self._wait(call, now_s)
+            work.over = True
+        return None
 
-    def _park(self, work: _Work, until_s: float) -> None:
-        for shed in self._lanes.park(work.job.lane, until_s):
-            self._postpone(self._works[shed.entry_id.int], until_s)
-
-    def _finish(self, call: _Call, over: list[_Work], now_s: float) -> None:
-        for work in over:
-            self._lanes.done(work.job, now_s, requests=work.sent)
-            work.sent = 0
-            if work.retry_s:
-                self._postpone(work, now_s + work.retry_s)
+    async def send(self, works: Sequence[Work]) -> None:
+        """One call; what is refused rests with its mailbox."""
+        cpu_s = self._costs.send.cpu_s(len(works))
+        self._loop.work(cpu_s / 2)
+        requests = [Request(_fate(work).change.mailbox, _fate(work).left_s[0]) for work in works]
+        answered_s, retries_s = self._simulated.send(requests, self._loop.time())
+        await asyncio.sleep(answered_s - self._loop.time() + self._costs.send.waits_s(len(works)))
+        self._loop.work(cpu_s / 2)
+        for work, retry_s in zip(works, retries_s, strict=True):
+            work.step = None
+            work.requests += 1
+            if retry_s:
+                work.retry_after_s, work.over = retry_s, True
+                self._lane_rests.begin(work.job.lane, retry_s)
             else:
-                work.fate.lag_s = now_s - work.fate.change.at_s
-        self._wait(call, now_s)
+                _fate(work).left_s.pop(0)
+
+    async def record(self, works: Sequence[Work]) -> list[Report]:
+        """Who has nothing left is settled; the others come again when it is time."""
+        self._loop.work(self._costs.record.cpu_s(len(works)))
+        await asyncio.sleep(self._costs.record.waits_s(len(works)))
+        waits_s: dict[UUID, float] = {}
+        for work in works:
+            if work.retry_after_s is None:
+                self._storage.settle(work.job.entry_id.int)
+            else:
+                waits_s[work.job.entry_id] = work.retry_after_s
+        await self._storage.postpone(waits_s)
+        return [
+            Report(work.job, requests=work.requests, settled=work.retry_after_s is None, park_s=work.retry_after_s)
+            for work in works
+        ]
+
+
+def _fate(work: Work) -> Fate:
+    assert isinstance(work, _Work)
+    return work.fate
+
+
+def _job_of(change: Change, number: int) -> Job:
+    return Job(UUID(int=number), str(change.mailbox), str(change.tenant))
+
+
+def _template(job: Job) -> Loaded:
+    """An entry of this job's tenant: the pipeline asks it for nothing but whose token its call needs."""
+    place = Place(job.tenant, job.lane)
+    desired = Desired(1, 1, Intent.PRESENT, Reason.WRITTEN, place, None, None)
+    entry = Entry(job.entry_id, ItemKey(job.tenant, "", Kind.ACTION, ""), "", desired, Applied(), owed=True)
+    return Loaded(entry, write_version=1, attempts=0, published_at=None, doubted_at=None)
+
+
+async def _nowhere(due: list[Due]) -> None:
+    raise AssertionError(f"{len(due)} entries of mailboxes that no simulated entry has")
 
 
 def saturating(changes: Iterator[Change], entries: int) -> Iterator[Change]:
     """The same mailboxes, all at once."""
-    for change, _ in zip(changes, range(entries), strict=False):
+    for change in islice(changes, entries):
         yield Change(0.0, change.mailbox, change.tenant)

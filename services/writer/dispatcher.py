@@ -5,9 +5,8 @@ All state here may be lost at any moment: what is desired and not applied stands
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -33,14 +32,15 @@ BROKEN_JOB_S = 60.0
 class LaneRests:
     """What a handler learns of throttling, put into the lanes at once."""
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._lanes = lanes
+        self._clock = clock
         self._shed: list[tuple[float, list[Job]]] = []
         self._last_until_s = 0.0
 
     def begin(self, lane: str, wait_s: float) -> None:
         """Park the lane; what waited in it is given out by `take_shed`."""
-        until_s = time.monotonic() + wait_s
+        until_s = self._clock() + wait_s
         THROTTLED_SECONDS.inc(max(wait_s - self.left_s(lane), 0.0))
         self._last_until_s = max(self._last_until_s, until_s)
         self._shed.append((wait_s, self._lanes.park(lane, until_s)))
@@ -49,7 +49,7 @@ class LaneRests:
         """Seconds until the lane is no longer parked."""
         if self._last_until_s == 0.0:
             return 0.0
-        now_s = time.monotonic()
+        now_s = self._clock()
         if now_s >= self._last_until_s:
             self._last_until_s = 0.0
         return max(self._lanes.rests_until_s(lane) - now_s, 0.0)
@@ -71,11 +71,15 @@ class Dispatcher:
         *,
         max_calls: int,
         max_in_flight: int,
-        postpone: Callable[[dict[UUID, datetime]], Awaitable[None]],
+        postpone: Callable[[dict[UUID, float]], Awaitable[None]],
         send_elsewhere: Callable[[list[Due]], Awaitable[None]],
         settled: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`postpone`: let entries come due again after so many seconds. `clock`: steady seconds, the same as of
+        `rests`; `calbus capacity` has one of its own."""
         self._lanes = lanes
+        self._clock = clock
         self._rests = rests
         self._pipeline = Pipeline(
             handler,
@@ -100,9 +104,8 @@ class Dispatcher:
         return self._accepting
 
     async def accept(self, records: list[ConsumerRecord]) -> None:
-        """Queue wake-ups. Those whose lane rests, or is full, are left to the sweeper."""
-        refused: list[tuple[float, Job]] = []
-        now_s = time.monotonic()
+        """Queue wake-ups."""
+        jobs: list[Job] = []
         for record in records:
             position = self._offsets.received(TopicPartition(record.topic, record.partition), record.offset)
             wakeup = read_wakeup(record)
@@ -112,10 +115,16 @@ class Dispatcher:
                 self._offsets.finished(position)
                 continue
             lane, tenant, entry_id = wakeup
-            job = Job(entry_id, lane, tenant, [position])
-            if not self._lanes.offer(job, now_s):
-                refused.append((self._lanes.room_at_s(lane, now_s) - now_s, job))
+            jobs.append(Job(entry_id, lane, tenant, [position]))
         RECORDS.labels(Topic.COMMANDS, "accepted").inc(len(records))
+        await self.queue(jobs)
+
+    async def queue(self, jobs: Iterable[Job]) -> None:
+        """Put jobs into their lanes. Those whose lane rests, or is full, are left to the sweeper."""
+        now_s = self._clock()
+        refused = [
+            (self._lanes.room_at_s(job.lane, now_s) - now_s, job) for job in jobs if not self._lanes.offer(job, now_s)
+        ]
         self._changed.set()
         await self._shed(refused)
 
@@ -129,7 +138,7 @@ class Dispatcher:
 
     def _take(self, limit: int) -> list[Job]:
         """Jobs of as many tenants as there are, in turn."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         jobs: list[Job] = []
         while len(jobs) < limit and (more := self._lanes.take(now_s, limit - len(jobs))):
             jobs += more
@@ -138,7 +147,7 @@ class Dispatcher:
 
     async def _wait(self) -> None:
         next_at_s = self._lanes.next_at_s()
-        wait_s = None if next_at_s is None else max(next_at_s - time.monotonic(), 0.001)
+        wait_s = None if next_at_s is None else max(next_at_s - self._clock(), 0.001)
         if not self._pipeline.room or not self._accepting:
             wait_s = None  # only a job that ends makes room, only an assignment makes work
         with suppress(TimeoutError):
@@ -148,12 +157,12 @@ class Dispatcher:
         self._changed.set()
 
     def _answered(self, job: Job) -> None:
-        self._lanes.answered(job, time.monotonic())
+        self._lanes.answered(job, self._clock())
         self._changed.set()
 
     async def _give_up(self, job: Job) -> None:
         self._left_lane_s.pop(job.entry_id, None)
-        self._lanes.done(job, time.monotonic(), requests=1)
+        self._lanes.done(job, self._clock(), requests=1)
         self._changed.set()
         await self._shed([(BROKEN_JOB_S, job)])
 
@@ -167,7 +176,7 @@ class Dispatcher:
         await self._finish(reports)
 
     async def _finish(self, reports: list[Report]) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock()
         self._changed.set()
         for report in reports:
             began_s = self._left_lane_s.pop(report.job.entry_id, now_s)
@@ -182,10 +191,9 @@ class Dispatcher:
 
     async def _shed(self, jobs: list[tuple[float, Job]]) -> None:
         """Give jobs back to PostgreSQL, each due again after so many seconds."""
-        now = datetime.now(UTC)
         for at in range(0, len(jobs), SHED_MAX_ENTRIES):
             part = jobs[at : at + SHED_MAX_ENTRIES]
-            await self._postpone({job.entry_id: now + timedelta(seconds=wait_s) for wait_s, job in part})
+            await self._postpone({job.entry_id: wait_s for wait_s, job in part})
             for _, job in part:
                 self._finished(job)
 
@@ -236,9 +244,9 @@ class Dispatcher:
 
     def show(self) -> None:
         """Set the gauges. Takes time for every lane: not for each job."""
-        BUDGET_LEFT.set(self._lanes.budget_left(time.monotonic()))
+        BUDGET_LEFT.set(self._lanes.budget_left(self._clock()))
         LANE_QUEUE.set(self._lanes.queued)
-        for state, count in self._lanes.counts(time.monotonic()).items():
+        for state, count in self._lanes.counts(self._clock()).items():
             LANES.labels(state).set(count)
 
 

@@ -8,24 +8,27 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import asyncpg
 
+from calbus import tracing
 from calbus.entry import Entry, Intent, Place
 from calbus.graph.calls import Response
 from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault, Scope
 from calbus.outage import Dependency
 from calbus.outcomes import Told, ending_without_writing, told
-from calbus.store import entries, outbox, pulls
+from calbus.store import entries, outbox, pulls, traces
 from calbus.store.accounts import Account
 from calbus.store.entries import Due, Loaded, Result
 from calbus.store.pulls import Lost
 from calbus.telemetry import APPLY_SECONDS, OUTCOMES, PLANS, log
 from schemas.reasons import Reason
 from schemas.results import Ending
+from services.writer import spans
 from services.writer.accounts import Accounts, Admission
 from services.writer.calendars import Calendars
 from services.writer.gates import Gate, Passage, is_gated
@@ -33,6 +36,9 @@ from services.writer.lanes import Job
 from services.writer.reconciler import Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import GiveUp, RetryPolicy, decide_retry
 from services.writer.troubles import Finding
+
+if TYPE_CHECKING:
+    from calbus.spans import Span
 
 # find, read, update is the longest way there is; more means that the world moves while we look. A series with many
 # exceptions takes several looks, so that its neighbours need not wait for it.
@@ -98,6 +104,7 @@ class Work:
     rests: bool = False
     # As it is recorded: nothing is left to do for the plan.
     settled: bool = False
+    trace: "Span | None" = None
 
     @property
     def directory(self) -> str:
@@ -153,6 +160,7 @@ class Handler:
 
         What may be created is marked as such, durably, when this returns.
         """
+        since_ns = time_ns()
         loaded, admission = await self._postgres.insist(lambda: self._load([job.entry_id for job in jobs]))
         reports: list[Report] = []
         works: list[Work] = []
@@ -171,6 +179,8 @@ class Handler:
             work.probes = admission.probes.get(job.entry_id, ())
             work.misses = admission.misses.get(job.entry_id, 0)
             works.append(work)
+        if works and tracing.is_on():
+            spans.begin(works, await self._postgres.insist(lambda: traces.of(self._pool, loaded)), since_ns)
         return reports, works
 
     async def _load(self, entry_ids: list[UUID]) -> tuple[dict[UUID, Loaded], Admission]:
@@ -225,7 +235,7 @@ class Handler:
         leaves = work.entry.desired.intent is not Intent.PRESENT
         if leaves and where.fault.reason is Reason.CALENDAR_MISSING:
             # The calendar went, and took along what may have stood there.
-            work.entry = replace(work.entry, applied=replace(work.entry.applied, in_doubt=False))
+            work.entry = work.entry.with_applied(replace(work.entry.applied, in_doubt=False))
         else:
             self._stop(work, Step.READ, where.fault, reload=False)
 
@@ -246,7 +256,7 @@ class Handler:
         work.admitted = True
         grant = work.entry.desired.grant
         if work.entry.applied.grant != grant:
-            work.entry = replace(work.entry, applied=replace(work.entry.applied, grant=grant))
+            work.entry = work.entry.with_applied(replace(work.entry.applied, grant=grant))
         if work.loaded.refusal is not None:
             work.reopens = work.over = True
 
@@ -258,10 +268,11 @@ class Handler:
         if not steps:
             return
         requests = [
-            replace(request_for(work.entry, step, work.calendar_id), correlation=work.loaded.correlation)
-            for work, step in steps
+            request_for(work.entry, step, work.calendar_id).because_of(work.loaded.correlation) for work, step in steps
         ]
+        calls = spans.call((work for work, _ in steps), requests)
         responses = await self._graph.send(_place(works[0]).directory, requests)
+        calls.end(responses)
         for (work, step), response in zip(steps, responses, strict=True):
             work.step = None
             work.steps += 1
@@ -305,7 +316,7 @@ class Handler:
         decision = decide_retry(fault, step, attempts, self._policy, spread=spread, reload=reload)
         if isinstance(decision, GiveUp):
             work.failed = decision.reason
-            work.entry = replace(work.entry, applied=replace(work.entry.applied, in_doubt=False))
+            work.entry = work.entry.with_applied(replace(work.entry.applied, in_doubt=False))
         else:
             work.retry_after_s = decision.after_s
             if fault.reason is Reason.THROTTLED or (fault.scope is not Scope.ENTRY and fault.retry_after_s):
@@ -332,7 +343,9 @@ class Handler:
 
     async def record(self, works: Sequence[Work]) -> list[Report]:
         """Store results and the outcomes they decide, durably and in one transaction; a report for every work."""
+        since_ns = time_ns()
         recorded = await self._postgres.insist(lambda: self._record(works))
+        spans.end(works, since_ns)
         return [self._report(work, recorded) for work in works]
 
     async def _record(self, works: Sequence[Work]) -> dict[UUID, bool]:
@@ -359,7 +372,8 @@ class Handler:
                 for work in works
                 if recorded.get(work.entry.entry_id) and (decided := _outcome(work, now)) is not None
             ]
-            await outbox.add_told(connection, outcomes, now)
+            await outbox.add_told(connection, outcomes, now, spans.contexts_of(works))
+            await traces.forget(connection, spans.over(works))
             await self._accounts.carry_out(connection, judgement, recorded)
         self._accounts.remember(judgement)
         PLANS.labels("reopened").inc(opened)

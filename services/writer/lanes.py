@@ -5,7 +5,7 @@ nobody else: `take` passes over it in constant time.
 """
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from uuid import UUID
 
@@ -28,14 +28,9 @@ class LaneLimits:
         return 2 * self.max_in_flight
 
     @property
-    def burst_requests(self) -> float:
-        """What may go out at once after a quiet time."""
-        return MailboxBudget(self.max_requests_per_10_min).burst_requests
-
-    @property
-    def interval_s(self) -> float:
-        """Seconds a request costs, so that burst and rate together stay within the window's limit."""
-        return MailboxBudget(self.max_requests_per_10_min).interval_s
+    def ahead(self) -> "LaneLimits":
+        """Those of lanes that a pipeline takes jobs from: as many again are loaded while these ask their mailbox."""
+        return replace(self, max_in_flight=2 * self.max_in_flight)
 
 
 @dataclass(slots=True)
@@ -77,6 +72,10 @@ class Lanes:
 
     def __init__(self, limits: LaneLimits) -> None:
         self._limits = limits
+        budget = MailboxBudget(limits.max_requests_per_10_min)
+        # Asked for with each request: not computed each time.
+        self._interval_s = budget.interval_s
+        self._burst_s = budget.burst_requests * budget.interval_s
         self._lanes: dict[str, _Lane] = {}
         # Lanes that can go now, by tenant: a batch carries one tenant's token.
         self._ready: OrderedDict[str, deque[_Lane]] = OrderedDict()
@@ -140,7 +139,7 @@ class Lanes:
         lane.asking -= not job.answered
         self.in_flight -= 1
         # One was paid for when the job was taken.
-        lane.tat_s += (requests - 1) * self._limits.interval_s
+        lane.tat_s += (requests - 1) * self._interval_s
         if (woken := lane.waiting.pop(job.entry_id, None)) is not None:
             lane.queue[job.entry_id] = woken
         self._list(lane, now_s)
@@ -171,8 +170,8 @@ class Lanes:
         lane = self._lanes.get(name)
         if lane is None:
             return now_s
-        drained_at_s = max(now_s, self._goes_at_s(lane)) + len(lane.queue) * self._limits.interval_s
-        lane.overflow_at_s = max(lane.overflow_at_s, drained_at_s, lane.parked_until_s) + self._limits.interval_s
+        drained_at_s = max(now_s, self._goes_at_s(lane)) + len(lane.queue) * self._interval_s
+        lane.overflow_at_s = max(lane.overflow_at_s, drained_at_s, lane.parked_until_s) + self._interval_s
         return lane.overflow_at_s
 
     def rests_until_s(self, name: str) -> float:
@@ -206,8 +205,7 @@ class Lanes:
 
         Mailboxes that nothing is asked of have all of it, and are not counted.
         """
-        burst_s = self._limits.burst_requests * self._limits.interval_s
-        left = sorted(1 - min(max(lane.tat_s - now_s, 0.0) / burst_s, 1.0) for lane in self._lanes.values())
+        left = sorted(1 - min(max(lane.tat_s - now_s, 0.0) / self._burst_s, 1.0) for lane in self._lanes.values())
         return left[(len(left) - 1) // 10] if left else 1.0
 
     def _take_one(self, lane: _Lane, now_s: float) -> Job | None:
@@ -217,14 +215,14 @@ class Lanes:
         lane.flying.add(entry_id)
         lane.asking += 1
         job.answered = False
-        lane.tat_s = max(lane.tat_s, now_s) + self._limits.interval_s
+        lane.tat_s = max(lane.tat_s, now_s) + self._interval_s
         self.queued -= 1
         self.in_flight += 1
         return job
 
     def _goes_at_s(self, lane: _Lane) -> float:
         # A point in time, not a wait: the timer that is set for it finds it reached, however it was rounded.
-        return lane.tat_s - (self._limits.burst_requests - 1) * self._limits.interval_s
+        return lane.tat_s - self._burst_s + self._interval_s
 
     def _list(self, lane: _Lane, now_s: float) -> None:
         """Put a lane that has work among the ready ones, or set the time at which it will be."""

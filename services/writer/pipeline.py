@@ -10,17 +10,18 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from calbus.graph.client import BATCH_MAX_REQUESTS
+from calbus.graph.calls import BATCH_MAX_REQUESTS
 from calbus.telemetry import log
 from services.writer.handler import Handler, Report, Work
 from services.writer.lanes import Job
-from services.writer.packing import SINGLES_MAX
 
 GROUP_MAX_ENTRIES = 400
 # Groups that are loaded, and that are recorded, at a time. The second begins when the first takes long (it waits for a
 # lock, say) or is as large as may be.
 GROUPS_MAX = 3
 YOUNG_S = 0.05
+# Few requests go alone and side by side: a batch answers only when its slowest item does.
+SINGLES_MAX = 4
 # Works that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
 LINGERING_MAX_WORKS = 5_000
 

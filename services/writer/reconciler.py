@@ -191,42 +191,45 @@ def _done(entry: Entry, step: Step, body: Any, circumstances: Circumstances) -> 
         case Step.FIND:
             after = _found(entry, body["value"])
             if after.event_id is not None:
-                return Advance(replace(entry, applied=after))
+                return Advance(entry.with_applied(after))
             if circumstances.repeat is not None:
                 # The transaction id was used up before we looked, and no event of ours is there: somebody deleted it.
-                return Advance(replace(entry, applied=_gone(applied)), circumstances.repeat, reload=True)
+                return Advance(entry.with_applied(_gone(applied)), circumstances.repeat, reload=True)
             if entry.desired.intent is Intent.PRESENT and _same_place(applied.place, entry.desired.place):
                 # Created again under the same transaction id: if the first still arrives, they are one event.
-                return Advance(replace(entry, applied=after))
+                return Advance(entry.with_applied(after))
             if circumstances.doubt_left_s:
                 # Nothing will be created here again, and the first may still arrive: look once more when it cannot.
                 late = Fault(Reason.IN_DOUBT, Scope.ENTRY, retry_after_s=circumstances.doubt_left_s)
                 return Advance(entry, late)
             # The mark that covers a create names the mailbox it was set for.
-            return Advance(replace(entry, applied=after), reload=entry.desired.intent is Intent.PRESENT)
+            return Advance(entry.with_applied(after), reload=entry.desired.intent is Intent.PRESENT)
         case _:
             after = _gone(applied)
             # What comes next, if anything, is a create: it must be marked first.
-            return Advance(replace(entry, applied=after), reload=entry.desired.intent is Intent.PRESENT)
-    return Advance(replace(entry, applied=after))
+            return Advance(entry.with_applied(after), reload=entry.desired.intent is Intent.PRESENT)
+    return Advance(entry.with_applied(after))
 
 
 def _written(entry: Entry, body: Any, *, created: bool) -> Advance:
     """The event says what is desired; only a series may still have exceptions to come."""
     desired, applied = entry.desired, entry.applied
     standing = series.standing_of(_content(desired.content), created=created)
-    after = replace(
-        applied,
+    after = Applied(
+        plan=applied.plan,
         place=desired.place if created else applied.place,
-        event_id=body["id"] if created else applied.event_id,
-        in_doubt=False if created else applied.in_doubt,
-        etag=body["@odata.etag"],
         content_hash=desired.content_hash if standing is None else None,
+        event_id=body["id"] if created else applied.event_id,
+        etag=body["@odata.etag"],
+        generation=applied.generation,
+        in_doubt=False if created else applied.in_doubt,
+        grant=applied.grant,
         master_hash=None if standing is None else desired.content_hash,
         series=standing,
+        left_behind=applied.left_behind,
     )
     # What may deviate in a series from now on is recorded before it does.
-    return Advance(replace(entry, applied=after), reload=standing is not None)
+    return Advance(entry.with_applied(after), reload=standing is not None)
 
 
 # So many times the occurrence of a series that was just created is looked for before somebody is believed to have
@@ -242,18 +245,18 @@ def _looked(entry: Entry, shown: list[dict[str, Any]], attempts: int) -> Advance
     assert one is not None
     found = series.found_in(content, one, shown)
     if found is not None:
-        return Advance(replace(entry, applied=replace(entry.applied, series=replace(standing, found=found))))
+        return Advance(entry.with_applied(replace(entry.applied, series=replace(standing, found=found))))
     if standing.created and attempts < MISSING_BEFORE_GONE:
         return Advance(entry, _MISSING)
     if standing.created or not isinstance(one, Moved):
-        return Advance(replace(entry, applied=series.one_done(entry.applied)))
+        return Advance(entry.with_applied(series.one_done(entry.applied)))
     # It was cancelled for an earlier plan, or by the user, and nothing brings it back.
     return _stale(entry, standing)
 
 
 def _stale(entry: Entry, standing: StandingSeries) -> Advance:
     stale = replace(entry.applied, content_hash=None, master_hash=None, series=replace(standing, stale=True))
-    return Advance(replace(entry, applied=stale), reload=True)
+    return Advance(entry.with_applied(stale), reload=True)
 
 
 def _found(entry: Entry, found: list[dict[str, Any]]) -> Applied:
@@ -306,31 +309,34 @@ def _faulted(entry: Entry, step: Step, fault: Fault, attempts: int) -> Advance:
     applied, desired = entry.applied, entry.desired
     leaves = desired.intent is not Intent.PRESENT or not _same_place(applied.place, desired.place)
     match step, fault.reason:
+        case ((Step.DELETE | Step.READ), Reason.EVENT_GONE) if desired.intent is Intent.PRESENT and leaves:
+            # It may be where it is to be already: written there by what a restored backup knows nothing of.
+            return Advance(replace(entry, applied=_moved_on(replace(entry, applied=_gone(applied)))), reload=True)
         case Step.DELETE, Reason.EVENT_GONE:
             return _done(entry, step, None, Circumstances())
         case ((Step.DELETE | Step.READ | Step.FIND), Reason.MAILBOX_UNKNOWN) if (
             leaves and attempts >= UNKNOWN_BEFORE_GONE
         ):
             if desired.place is None:
-                return Advance(replace(entry, applied=_gone(applied)))
+                return Advance(entry.with_applied(_gone(applied)))
             # A mailbox that got another name took its events along: look for ours under the new one.
-            return Advance(replace(entry, applied=_moved_on(entry)), reload=True)
+            return Advance(entry.with_applied(_moved_on(entry)), reload=True)
         case ((Step.DELETE | Step.READ | Step.FIND), _) if _is_given_up(entry, fault, attempts):
             assert applied.place is not None
             left = replace(_moved_on(entry), series=None, left_behind=applied.place.lane)
-            return Advance(replace(entry, applied=left), reload=True)
+            return Advance(entry.with_applied(left), reload=True)
         case ((Step.UPDATE | Step.READ | Step.LOOK), Reason.EVENT_GONE):
-            return Advance(replace(entry, applied=_gone(applied)), fault, reload=True)
+            return Advance(entry.with_applied(_gone(applied)), fault, reload=True)
         case ((Step.UPDATE | Step.DELETE), Reason.CONFLICT):
-            return Advance(replace(entry, applied=replace(_unknown(applied), etag=None)), fault, reload=True)
+            return Advance(entry.with_applied(replace(_unknown(applied), etag=None)), fault, reload=True)
         case Step.CREATE, Reason.CONFLICT:
             # Somebody was quicker, perhaps a moment ago: only a search from now on tells.
-            return Advance(replace(entry, applied=_doubtful(entry)))
+            return Advance(entry.with_applied(_doubtful(entry)))
         case Step.CREATE, _ if fault.may_be_applied:
-            return Advance(replace(entry, applied=_doubtful(entry)), fault)
+            return Advance(entry.with_applied(_doubtful(entry)), fault)
         case ((Step.UPDATE | Step.DELETE), _) if fault.may_be_applied:
             # What stands there now is not known, whatever is desired next.
-            return Advance(replace(entry, applied=_unknown(applied)), fault)
+            return Advance(entry.with_applied(_unknown(applied)), fault)
         case ((Step.LOOK | Step.MOVE | Step.CANCEL), _):
             return _exception_faulted(entry, step, fault, attempts)
     return Advance(entry, fault)
@@ -345,7 +351,7 @@ def _exception_faulted(entry: Entry, step: Step, fault: Fault, attempts: int) ->
     if fault.reason is Reason.EVENT_REJECTED and not standing.created:
         # It may stand in the way of what was there before; in a new series nothing was.
         return _stale(entry, standing)
-    return Advance(replace(entry, applied=replace(applied, etag=None, series=replace(standing, found=None))), fault)
+    return Advance(entry.with_applied(replace(applied, etag=None, series=replace(standing, found=None))), fault)
 
 
 def _doubtful(entry: Entry) -> Applied:

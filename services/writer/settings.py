@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from calbus.settings import AdminSettings, BudgetSettings, GraphSettings, KafkaSettings, PostgresSettings
+from calbus.settings import AdminSettings, BudgetSettings, GraphSettings, KafkaSettings, PostgresSettings, TraceSettings
 from services.writer.lanes import LaneLimits
 
 
@@ -33,7 +33,7 @@ class LaneSettings(BudgetSettings):
         )
 
 
-class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, LaneSettings, AdminSettings):
+class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, LaneSettings, AdminSettings, TraceSettings):
     """Settings of the writer service."""
 
     writer_member: str | None = None

@@ -72,7 +72,13 @@ async def test_no_mailbox_delays_another__slow(running: World) -> None:
 
 
 async def test_anything_may_be_killed(world: World) -> None:
-    async with world.process("ingest"), world.process("writer") as first, world.tenant("ann", "bob") as tenant:
+    # For so long a group waits for a member that was killed, before another has its partitions.
+    session = {"writer_session_timeout_ms": 6_000}
+    async with (
+        world.process("ingest"),
+        world.process("writer", **session) as first,
+        world.tenant("ann", "bob") as tenant,
+    ):
         actions = [tenant.action(f"a{number}", "ann", "bob") for number in range(100)]
         await world.admin.set_limits(tenant.directory, latency_ms=30)
         await tenant.publish(*actions)
@@ -83,7 +89,7 @@ async def test_anything_may_be_killed(world: World) -> None:
         await until(some, "the writer to be in the middle")
         kill(first)
         await first.wait()
-        async with world.process("writer", writer_session_timeout_ms=6_000):
+        async with world.process("writer", **session):
             for action in actions:
                 assert (await tenant.outcome(action, "ann", timeout_s=90)).ending is Ending.APPLIED
                 await tenant.outcome(action, "bob", timeout_s=90)

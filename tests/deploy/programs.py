@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from calbus.cli import _commands
+from calbus.cli import commands
 from calbus.settings import PREFIX, Settings, load
 from devstack.demo.deliver import DeliverSettings
 
@@ -18,7 +18,7 @@ DELIVER = ["python3", "-m", "devstack.demo.deliver"]
 @cache
 def programs() -> dict[str, type[Settings]]:
     """Settings by command."""
-    return {command.name: command.settings for command in _commands(None)}
+    return {command.name: command.settings for command in commands()}
 
 
 @cache

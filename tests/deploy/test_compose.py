@@ -111,6 +111,15 @@ def test_services_read_the_variables_of_their_image() -> None:
     assert set(image_environment()) <= known(writer)
 
 
+def test_the_simulator_has_one_place_to_write_to_and_uses_it_for_all() -> None:
+    stage = (ROOT / "Dockerfile").read_text().partition("AS simulator\n")[2].partition("\nFROM ")[0]
+    (state,) = re.findall(r'"--state-dir", "([^"]+)"', stage)
+    assert f"ENV TMPDIR={state}\n" in stage
+    simulator = services("demo")["simulator"]
+    assert simulator["read_only"] is True
+    assert f"simulator:{state}" in simulator["volumes"]
+
+
 def test_ports_are_open_on_this_machine_only_and_exist() -> None:
     taken: dict[str, set[str]] = {profile: set() for profile in PROFILES}
     dockerfile = (ROOT / "Dockerfile").read_text()
@@ -166,8 +175,14 @@ def test_prometheus_asks_the_services_on_their_admin_port() -> None:
 def test_the_example_environment_is_one_that_compose_reads() -> None:
     text = (ROOT / ".env.example").read_text()
     names = set(re.findall(r"^#?([A-Z_0-9]+)=", text, re.MULTILINE))
-    read_by_compose = set(re.findall(r"\$\{(\w+)", FILE.read_text())) | set(GIVEN)
-    assert names <= read_by_compose | {"COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
+    read_by_compose = set(re.findall(r"\$\{(\w+)", FILE.read_text()))
+    handed_through = {
+        name
+        for service in compose()["services"].values()
+        for name, value in service.get("environment", {}).items()
+        if value is None
+    }
+    assert names <= read_by_compose | handed_through | {"COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
     settings = {name for one in programs().values() for name in known(one)}
     assert {name for name in names if name.startswith("CALBUS_")} <= settings
     assert "COMPOSE_PROFILES=real" in text

@@ -30,9 +30,9 @@ ENGINES = {"kafka", "postgres", "simulator"}
 OVERLAYS = ("dev", "production")
 
 
-@pytest.fixture(params=[*OVERLAYS, "hpa"])
+@pytest.fixture(params=[*OVERLAYS, "hpa", "traces"])
 def manifests(request: pytest.FixtureRequest, tmp_path: Path) -> list[Manifest]:
-    """Each overlay, and the base with the component that none of them has."""
+    """Each overlay, and the base with each of the components that none of them has."""
     if request.param not in OVERLAYS:
         return [*cluster.with_component(tmp_path, request.param), *secrets()]
     rendered = cluster.kustomize(K8S / "overlays" / request.param)
@@ -183,6 +183,12 @@ def test_nothing_is_open_but_what_each_program_needs(
             wanted |= {"kafka"} if pod.name == "calbus-day" else {9092, 9093}
         if any(issubclass(one, GraphSettings) for one in reads):
             wanted.add(443)
+        if any(
+            environment(manifests, one).get("CALBUS_TRACES") == "true"
+            for of, one in of_calbus(manifests)
+            if of.name == pod.name
+        ):
+            wanted.add(4318)
         if of_dev(manifests) and (wanted >= {443} or pod.name == "calbus-day"):
             wanted |= {"http", "https"}
         assert flows(manifests, pod) == wanted, pod.name
@@ -215,6 +221,23 @@ def test_pods_are_restricted(manifests: list[Manifest]) -> None:
             assert rights.get("readOnlyRootFilesystem") is True or pod.name in ENGINES - {"simulator"}
             assert {"cpu", "memory"} <= set(container["resources"]["requests"])
             assert "memory" in container["resources"]["limits"]
+
+
+def mebibytes(quantity: str) -> float:
+    number, unit = quantity[:-2], quantity[-2:]
+    return float(number) * {"Mi": 1, "Gi": 1_024}[unit]
+
+
+def test_services_ask_for_the_memory_that_they_were_seen_to_take(manifests: list[Manifest]) -> None:
+    measured = json.loads((ROOT / "bench" / "results" / "resources.json").read_text())["services"]
+    asked = {container["name"]: container["resources"] for _, container in of_calbus(manifests)}
+    assert measured.keys() <= asked.keys()
+    for name, used in measured.items():
+        assert mebibytes(asked[name]["requests"]["memory"]) >= 1.2 * used["peak_mib"], name
+        assert mebibytes(asked[name]["limits"]["memory"]) >= 2 * used["peak_mib"], name
+        # What the CPU that is asked for carries, in actions a second.
+        per_s = 1_000 / used["cpu_s_per_1000"] * float(asked[name]["requests"]["cpu"].removesuffix("m")) / 1_000
+        assert per_s >= 100, name
 
 
 def test_writers_keep_their_membership_and_have_time_to_end(
@@ -283,6 +306,15 @@ def test_the_alerts_are_those_of_prometheus() -> None:
     assert RULE.read_text() == rule_of(ALERTS), "run `make manifests`"
 
 
+def test_an_overlay_says_where_runbooks_are() -> None:
+    (rule,) = of_kind(production(), "PrometheusRule")
+    base = rule["metadata"]["annotations"]["runbooks"]
+    alerts = [one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one]
+    assert alerts
+    for alert in alerts:
+        assert alert["annotations"]["runbook_url"] == f"{base}/docs/runbooks/{alert['alert']}.md"
+
+
 def test_a_rule_is_made_of_all_files(tmp_path: Path) -> None:
     group = {"name": "a", "rules": [{"alert": "A", "expr": "up == 0", "for": "5m", "annotations": {"summary": "ü: x"}}]}
     (tmp_path / "one.yml").write_text(yaml.safe_dump({"groups": [group]}))
@@ -303,3 +335,20 @@ def test_what_is_written_about_deploying_names_real_settings() -> None:
     for page in (K8S / "README.md", ROOT / "ops" / "README.md"):
         if page.exists():
             assert set(re.findall(r"CALBUS_[A-Z0-9_]*[A-Z0-9](?!_)\b", page.read_text())) <= names, page
+
+
+def test_the_component_for_traces_sends_them_where_the_network_lets_them_go(tmp_path: Path) -> None:
+    manifests = [*cluster.with_component(tmp_path, "traces"), *secrets()]
+    [policy] = [one for one in of_kind(manifests, "NetworkPolicy") if one["metadata"]["name"] == "calbus-to-collector"]
+    [rule] = policy["spec"]["egress"]
+    [port] = rule["ports"]
+    namespace = rule["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+    traced = set()
+    for pod, container in of_calbus(manifests):
+        values = environment(manifests, container)
+        if values.get("CALBUS_TRACES") == "true":
+            traced.add(container["args"][0])
+            assert values["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://otel-collector.{namespace}:{port['port']}"
+            assert values["OTEL_TRACES_SAMPLER"] == "parentbased_traceidratio"
+            assert selects(policy["spec"]["podSelector"], pod.labels)
+    assert traced == {"ingest", "writer", "puller"}

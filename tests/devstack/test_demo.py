@@ -21,10 +21,14 @@ from devstack.demo import EXPECTED
 from devstack.demo.ground import FIRST_DAY, LAST_DAY
 from devstack.demo.recording import HERE, PRODUCTS, directories, drags
 from devstack.demo.verdict import Actual, Change, Expected, GraphFigures, differences, read_expectation
+from devstack.errors import EngineUnavailableError
+from devstack.kafka.given import GivenKafka
+from devstack.postgres import GivenPostgres
 from devstack.settings import REPOSITORY
 from tests.devstack.leftovers import alive, entries, family_of
 from tests.support.waiting import until
 
+README = REPOSITORY / "README.md"
 GREEN, RED = "\x1b[1;32m", "\x1b[1;31m"
 GONE_TIMEOUT_S = 30.0
 
@@ -101,6 +105,39 @@ async def test_a_difference_is_named_and_everything_stays_up_if_asked(scratch: P
         await nothing_left(scratch, pids)
 
 
+@pytest.mark.slow
+async def test_the_readmes_first_event_reaches_a_calendar_of_the_demo(scratch: Path, tmp_path: Path) -> None:
+    block = re.search(r"^cat > first.*?^calbus publish first.jsonl$", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert block is not None
+    async with demo("--keep", CALBUS_DEVSTACK_KAFKA="embedded", COLUMNS="400", FORCE_COLOR="") as process:
+        stdout = await said(process, "export CALBUS_CLIENT_SECRET")
+        given = dict(re.findall(r"^export (\w+)=(\S+)$", stdout, re.MULTILINE))
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, **given, "PATH": path}
+
+        async def shell(script: str) -> str:
+            run = await asyncio.create_subprocess_exec(
+                *("bash", "-c", script),
+                cwd=tmp_path,
+                env=environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            return (await run.communicate())[0].decode()
+
+        published = await shell(block[0])
+        assert "1 to calbus.actions.v1" in published
+
+        async def stands() -> bool:
+            return "The calendar shows this revision. (written)" in await shell("calbus why first")
+
+        await until(stands, "the README's event to stand in the calendar", timeout_s=60.0)
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+        assert process.returncode == 0
+        await nothing_left(scratch, set())
+
+
 def fetched(address: str) -> bytes:
     """What a web address gives."""
     with urllib.request.urlopen(address, timeout=10) as response:
@@ -146,6 +183,24 @@ async def test_an_expectation_that_is_none_is_refused(tmp_path: Path) -> None:
         stdout, stderr = await process.communicate()
     assert (process.returncode, stdout) == (1, b"")
     assert "none.json is no expectation" in stderr.decode()
+
+
+async def test_a_wrong_setting_is_named_in_a_sentence() -> None:
+    async with demo(CALBUS_DEVSTACK_KAFKA="rabbit") as process:
+        _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert "calbus demo: CALBUS_DEVSTACK_KAFKA is wrong: Input should be 'apache' or 'embedded'" in stderr.decode()
+    assert "Traceback" not in stderr.decode()
+
+
+async def test_what_was_given_and_cannot_be_used_says_whose_move_it_is() -> None:
+    with pytest.raises(EngineUnavailableError, match="CALBUS_POSTGRES_DSN is wrong: it is no address of") as wrong:
+        await GivenPostgres("secret@nowhere").start()
+    assert "secret" not in str(wrong.value)
+    with pytest.raises(EngineUnavailableError, match=r"does not answer: .*Unset it, and one is started here"):
+        await GivenPostgres("postgresql://127.0.0.1:1/x").start()
+    with pytest.raises(EngineUnavailableError, match=r"does not answer\. Unset it, and one is started here"):
+        await GivenKafka("127.0.0.1:1").start()
 
 
 def recorded() -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ TOOLS = ("buildah", "podman", "debootstrap", "runc")
 RELEASE = "trixie"  # any Debian whose Python is new enough
 BASE = "localhost/calbus-test-base"
 IMAGE = "localhost/calbus:latest"
+SIMULATOR_IMAGE = "localhost/calbus-simulator:latest"
 RUNTIME = "runc"
 FILES_MAX = 4_096
 SAID_MAX_CHARS = 4_000
@@ -86,12 +87,12 @@ class Store:
         self.run("buildah", "commit", "--quiet", "--rm", container, BASE)
         shutil.rmtree(tree)
 
-    def build(self) -> None:
-        """`make image`, on that base, with this machine's own ways to packages."""
+    def build(self, target: str) -> None:
+        """`make image` of one target, on that base, with this machine's own ways to packages."""
         pip = self.directory / "pip.conf"
         pip.write_text(_pip_configuration())
         arguments = f"--layers=false --secret id=pip.conf,src={pip} --volume {CERTIFICATES}:{CERTIFICATES}:ro"
-        self.run("make", "image", ENGINE="buildah", BASE=BASE, BUILD_ARGS=arguments, WITHOUT_SIMULATOR="yes")
+        self.run("make", "image", ENGINE="buildah", BASE=BASE, BUILD_ARGS=arguments, TARGETS=target)
 
     @asynccontextmanager
     async def container(

@@ -6,20 +6,25 @@ Not in the everyday suite, since building takes minutes and root: `make test-ima
 import asyncio
 import os
 import re
+import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
+from pathlib import Path
+from uuid import uuid4
 
+import aiohttp
 import orjson
 import pytest
 
 from devstack.ports import free_port
 from schemas.changes import EntryEdited
 from schemas.results import Ending
+from simulator.client import App, SimulatorAdmin
 from tests.deploy.programs import ROOT
-from tests.image.containers import BASE, IMAGE, Store, require_tools, store
+from tests.image.containers import BASE, IMAGE, SIMULATOR_IMAGE, Store, require_tools, store
 from tests.support.waiting import until
-from tests.support.world import World
+from tests.support.world import CLIENT_ID, CLIENT_SECRET, World
 
 pytestmark = [pytest.mark.slow, pytest.mark.image, pytest.mark.timeout(3_600)]
 
@@ -32,13 +37,26 @@ CA_FILE = "/simulator/ca.pem"
 
 
 @pytest.fixture(scope="module")
-def built() -> Iterator[Store]:
-    """A store that has the image, built as `make image` does."""
+def based() -> Iterator[Store]:
+    """A store that has the base."""
     require_tools()
     with store() as made:
         made.make_base()
-        made.build()
         yield made
+
+
+@pytest.fixture(scope="module")
+def built(based: Store) -> Store:
+    """A store that has the image, built as `make image` does."""
+    based.build("calbus")
+    return based
+
+
+@pytest.fixture(scope="module")
+def built_simulator(based: Store) -> Store:
+    """A store that has the simulator's image."""
+    based.build("simulator")
+    return based
 
 
 @pytest.fixture
@@ -120,10 +138,66 @@ def test_it_carries_the_list_of_what_is_in_it(built: Store) -> None:
     )  # fmt: skip
     sbom = orjson.loads(shown)
     listed = {one["name"].lower().replace("_", "-"): one["version"] for one in sbom["components"]}
-    locked = dict(re.findall(r"^([a-z0-9][\w.-]*)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    locks = "".join((ROOT / name).read_text() for name in ("requirements.lock", "requirements-traces.lock"))
+    locked = dict(re.findall(r"^([a-z0-9][\w.-]*)==(\S+)", locks, re.MULTILINE))
     assert sbom["bomFormat"] == "CycloneDX"
     assert set(listed) <= {*locked, "calbus"}
-    assert {"aiokafka", "aiohttp", "asyncpg", "msal", "pydantic", "uvloop"} <= set(listed)
+    assert {"aiokafka", "aiohttp", "asyncpg", "msal", "opentelemetry-sdk", "pydantic", "uvloop"} <= set(listed)
     assert all(listed[name] == locked[name] for name in listed if name in locked)
     assert not {"pip", "hatchling", "trustme"} & set(listed)
     assert os.fspath(ROOT) not in shown
+
+
+async def test_the_simulator_serves_from_its_image(built_simulator: Store, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, *map(int, USER.split(":")))
+    for parent in (tmp_path, *tmp_path.parents[:2]):  # pytest's own are closed to others
+        parent.chmod(parent.stat().st_mode | 0o011)
+    http, https = free_port(), free_port()
+    arguments = ("--host", "127.0.0.1", "--http-port", str(http), "--https-port", str(https))
+    async with (
+        built_simulator.container(
+            "simulator-alone", f"--volume={state}:/state", SIMULATOR_IMAGE, *arguments, user=USER, variables={}
+        ) as name,
+        SimulatorAdmin.connect(f"http://127.0.0.1:{http}") as admin,
+        aiohttp.ClientSession() as session,
+    ):
+
+        async def serves(path: str) -> bool:
+            with suppress(aiohttp.ClientConnectionError):
+                async with session.get(f"http://127.0.0.1:{http}{path}") as response:
+                    return response.status == 200
+            return False
+
+        try:
+            await until(lambda: serves("/_sim/health"), "the simulator to serve", timeout_s=120)
+        except AssertionError:
+            pytest.fail(built_simulator.podman("logs", name))
+        assert await serves("/outlook")
+        status = built_simulator.podman("exec", name, "cat", "/proc/1/status")
+        assert f"CapEff:\t{'0' * 16}" in status
+        directory, address = str(uuid4()), "ann@contoso.example"
+        app = App(CLIENT_ID, secret=CLIENT_SECRET, roles=("Calendars.ReadWrite",))
+        await admin.put_tenant(directory, apps=[app], domain="contoso.example")
+        await admin.put_user(directory, address)
+        times = {"dateTime": "2027-01-04T09:00:00", "timeZone": "UTC"}
+        await admin.user_creates(directory, address, {"subject": "Lunch", "start": times, "end": times})
+
+        trusted = ssl.create_default_context(cafile=state / "ca.pem")
+        form = {
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "grant_type": "client_credentials",
+            "scope": "https://graph.microsoft.com/.default",
+        }
+        server = f"https://localhost:{https}"
+        async with session.post(f"{server}/{directory}/oauth2/v2.0/token", data=form, ssl=trusted) as response:
+            token = (await response.json())["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        async with session.get(f"{server}/v1.0/users/{address}/events", headers=headers, ssl=trusted) as response:
+            assert [event["subject"] for event in (await response.json())["value"]] == ["Lunch"]
+        labels = built_simulator.inspect(SIMULATOR_IMAGE)["Config"]["Labels"]
+        assert labels["org.opencontainers.image.title"] == "calbus-simulator"
+        check = built_simulator.inspect(SIMULATOR_IMAGE)["Healthcheck"]["Test"]
+        assert (check[0], "/_sim/health" in check[-1]) == ("CMD", True)

@@ -2,6 +2,11 @@
 
 from urllib.parse import quote
 
+import asyncpg
+
+from calbus.entry import Place
+from calbus.store import pulls
+from calbus.store.pulls import Lost
 from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryRemoved, EntryRescheduled
 from schemas.results import Ending
 from tests.integration.test_calendars import as_the_user, make_calendar
@@ -168,3 +173,27 @@ async def test_a_removal_that_was_told_is_not_told_again_by_the_writer(world: Wo
         await tenant.pulled("ann")
         await tenant.pulled("ann")
         assert len(tenant.changes("ann")) == 1
+
+
+async def test_what_is_known_of_the_last_entry_stays_until_its_removal_is_told(world: World) -> None:
+    async with world.ingest(), world.writer(), world.tenant("ann") as tenant:
+        action = tenant.action("a1", "ann")
+        await tenant.publish(action)
+        outcome = await tenant.outcome(action, "ann")
+        async with world.puller():
+            await tenant.pulled("ann")
+    # As a writer leaves it that found the event removed, and has not written it anew.
+    [[event_id]] = await world.fetch("SELECT event_id FROM entry")
+    await world.fetch("UPDATE entry SET event_id = NULL, etag = NULL, applied_hash = NULL")
+    place = Place(tenant.directory, tenant.mailbox("ann"))
+    lost = Lost(event_id, outcome.entry_id, tenant.id, "ann", place, "key")
+    async with asyncpg.create_pool(world.dsn, min_size=1, max_size=2) as pool:
+        async with pool.acquire() as connection:
+            await pulls.put_lost(connection, [lost])
+        await pulls.keep_in_step(pool)
+        assert len(await world.fetch("SELECT FROM calendar_pull")) == 1
+        assert len(await world.fetch("SELECT FROM pulled_event WHERE seen IS NOT NULL")) == 1
+        async with pool.acquire() as connection:
+            await pulls.forget_lost(connection, tenant.directory, [event_id])
+        await pulls.keep_in_step(pool)
+        assert await world.fetch("SELECT FROM calendar_pull") == []

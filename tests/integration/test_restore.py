@@ -92,6 +92,52 @@ async def test_a_restored_backup_converges_and_doubles_nothing(world: World, tmp
         assert len(world.outcome_ids) > told
 
 
+async def test_an_account_that_moved_since_the_backup_has_its_entries_once(world: World, tmp_path: Path) -> None:
+    backup = tmp_path / "calbus.dump"
+    async with AsyncExitStack() as later:
+        async with world.ingest(), world.writer():
+            tenant = await later.enter_async_context(world.tenant("ann"))
+            await world.admin.put_user(tenant.directory, tenant.mailbox("new"))
+            actions = [tenant.action(f"a{number}", "ann") for number in range(3)]
+            await tenant.publish(*actions)
+            for action in actions:
+                await tenant.outcome(action, "ann")
+            backed_up_at = datetime.now(UTC)
+            await dump_tool("pg_dump", "--format=custom", f"--dbname={world.dsn}", f"--file={backup}")
+
+            await tenant.publish(tenant.account("ann", mailbox=tenant.mailbox("new")))
+            await until(lambda: _stand(tenant, "new", 3), "the entries to move")
+            # Made anew there, which takes another generation.
+            await tenant.publish(tenant.action("a0", "ann", start=None))
+            await until(lambda: _stand(tenant, "new", 2), "one to go")
+            actions[0] = tenant.action("a0", "ann")
+            await tenant.publish(actions[0])
+            await tenant.outcome(actions[0], "ann")
+        assert await tenant.calendar("ann") == []
+        before = {event.id for event in await tenant.calendar("new")}
+
+        await restore(world, backup)
+        since = (backed_up_at - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        code, _, err = await calbus("restored", "--reread-from", since, **world.environment())
+        assert code == 0, err
+        written = (await world.admin.ledger(tenant.directory)).value[-1].seq
+        async with world.ingest():
+
+            async def looked_up() -> bool:
+                return (await calbus("restored", "--look-up", **world.environment()))[0] == 0
+
+            await until(looked_up, "ingest to have read all")
+            async with world.writer():
+                await until(lambda: _settled(world), "every entry to be settled")
+        assert {event.id for event in await tenant.calendar("new")} == before
+        assert await tenant.calendar("ann") == []
+        assert (await world.admin.ledger(tenant.directory, operation="create", after=written)).value == []
+
+
+async def _stand(tenant: Tenant, user: str, count: int) -> bool:
+    return len(await tenant.calendar(user)) == count
+
+
 async def test_it_is_not_done_while_a_service_runs_or_without_saying_what(world: World) -> None:
     async with world.ingest(), world.tenant():
         code, _, err = await calbus("restored", "--reread-from", "2026-11-01T00:00:00Z", **world.environment())

@@ -1,6 +1,8 @@
 """Dashboards, alerts, runbooks and the manual of metrics say the same as the programs; PromQL itself is promtool's."""
 
 import re
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ import yaml
 
 import calbus.telemetry
 from calbus import metrics_doc
-from calbus.cli import _commands
+from calbus.cli import commands
 from calbus.metric import CATALOGUE
-from ops import dashboards
+from ops import dashboards, prometheus_rule
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "ops" / "alerts" / "calbus.yml"
@@ -31,6 +33,8 @@ FOREIGN = {
 }
 # What Prometheus adds when it reads a process, and what it makes of histograms.
 ADDED_LABELS = {"job", "service", "instance", "le"}
+# Of an address that operators set: an alert is read where this repository is not at hand.
+BASE = "https://example.org/calbus"
 EXPOSED = {name: one for one in CATALOGUE.values() for name in one.exposed_as}
 
 _METRIC = re.compile(r"\b(calbus[_:][A-Za-z0-9_:]+)\b")
@@ -107,7 +111,7 @@ def test_an_alert_is_complete(name: str) -> None:
     assert name.startswith("Calbus")
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert rule["annotations"]["summary"].endswith(".")
-    assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
+    assert rule["annotations"]["runbook_url"] == f"{BASE}/docs/runbooks/{name}.md"
     runbook = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8")
     assert runbook.startswith(f"# {name}\n\nSeverity: {rule['labels']['severity']}.")
     assert re.findall(r"^## (.*)$", runbook, re.MULTILINE) == ["Meaning", "Impact", "Diagnosis", "Mending"]
@@ -117,8 +121,30 @@ def test_an_alert_is_complete(name: str) -> None:
     assert expected == [True, False], "one that fires, and one that stays quiet"
 
 
+@pytest.mark.parametrize("base", ["https://wiki.example.org/a/b", "http://localhost:8000/"])
+def test_the_address_of_the_runbooks_is_set_in_one_place(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts, rule = tmp_path / "alerts", tmp_path / "rule.yaml"
+    shutil.copytree(ALERTS.parent, alerts)
+    for _ in range(2):  # also where another address was set before
+        monkeypatch.setattr(sys, "argv", ["ops.prometheus_rule", "--runbooks", base])
+        prometheus_rule.main(alerts, rule)
+    for file in (rule, *alerts.glob("*.yml"), *alerts.glob("tests/*.yml")):
+        before = ROOT / "ops" / file.relative_to(tmp_path) if file != rule else prometheus_rule.RULE
+        expected = before.read_text().replace(f"{BASE}/docs", f"{base.rstrip('/')}/docs")
+        assert file.read_text() == expected
+        assert BASE not in file.read_text()
+
+
+@pytest.mark.parametrize("base", ["docs", "ftp://x", "https://a b", "https://x/'"])
+def test_what_is_no_address_is_refused(base: str) -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        prometheus_rule.with_base("runbook_url: docs/runbooks/X.md", base)
+
+
 def test_every_runbook_and_test_has_its_alert() -> None:
-    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTING)
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == {*ALERTING, "README"}
     assert {path.stem for path in (ALERTS.parent / "tests").glob("*.yml")} == set(ALERTING)
 
 
@@ -131,7 +157,7 @@ def test_a_page_names_metrics_settings_and_pages_that_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     known = {*EXPOSED, *CATALOGUE, *RECORDED, "calbus_letter"}
     assert {name for name in _METRIC.findall(text) if name not in known} == set()
-    settings = {f"CALBUS_{name.upper()}" for command in _commands(None) for name in command.settings.model_fields}
+    settings = {f"CALBUS_{name.upper()}" for command in commands() for name in command.settings.model_fields}
     assert {name for name in _SETTING.findall(text) if name not in settings} == set()
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (page.parent / link).exists(), link

@@ -11,6 +11,7 @@ import pytest
 
 from ops import dashboards
 from schemas.events import Topic
+from schemas.results import SyncRequested
 from simulator.client import Fault
 from tests.support.prometheus import RULES, WINDOW, Monitoring, monitoring, run
 from tests.support.waiting import until
@@ -22,6 +23,13 @@ SERVICES = ("ingest", "writer", "puller")
 # On a machine that does much else; what goes right is there in seconds.
 PATIENT_S = 180.0
 LOAD_INTERVAL_S = 0.3
+# What stays without data until something is sent that is no event, and what stays without it to the end: no test can
+# make calbus have a fault of its own, and no webhook is open to Microsoft here.
+UNTIL_DEAD_LETTERS = {"every message is understood"}
+TO_THE_END = {
+    "calbus has no fault of its own",
+    "Microsoft tells of nothing: CALBUS_PULLER_PUBLIC_URL is not set, or nothing changes",
+}
 
 
 async def test_promtool_finds_no_fault_with_the_rules_and_the_configuration() -> None:
@@ -49,24 +57,34 @@ async def test_faults_are_told_by_the_right_alert_and_every_panel_has_its_data(w
             ports[service], processes[service] = world.admin_ports[process.pid], process
         for port in ports.values():
             await _conventional(port)
-        tenant = await stack.enter_async_context(world.tenant("ann", "bob", touched="report"))
+        tenant = await stack.enter_async_context(world.tenant("ann", "bob", "eve", touched="report"))
+        # Somebody's entries are refused by Microsoft, and somebody has no mailbox.
+        await world.admin.add_fault(
+            Fault(
+                tenant=tenant.directory,
+                user=tenant.mailbox("eve"),
+                operation="create",
+                status=400,
+                code="ErrorInvalidRequest",
+            )
+        )
+        await tenant.publish(tenant.account("gus", mailbox=f"nobody@{tenant.domain}"))
         await stack.enter_async_context(_load(tenant))
         watch = await stack.enter_async_context(monitoring(tmp_path, ports))
 
-        empty = await _panels(watch)
-        rightly = {query.expr for _, query in _queries() if query.empty_while}
-        assert empty <= rightly, "\n".join(sorted(empty - rightly))
+        await _panels(watch, without=UNTIL_DEAD_LETTERS | TO_THE_END)
         quiet = await watch.active()
         assert not {"CalbusGraphFailing", "CalbusGraphThrottled", "CalbusServiceDown", "CalbusDeadLetters"} & set(quiet)
 
         failing = await _meets(watch, tenant, "CalbusGraphFailing", status=503, empty_body=True)
         assert failing["labels"]["severity"] == "critical"
-        assert failing["annotations"]["runbook_url"] == "docs/runbooks/CalbusGraphFailing.md"
+        assert failing["annotations"]["runbook_url"] == "https://example.org/calbus/docs/runbooks/CalbusGraphFailing.md"
         await _meets(watch, tenant, "CalbusGraphThrottled", status=429, code="ApplicationThrottled", retry_after_s=1)
 
         await world.publish_raw(Topic.ACTIONS, b"no event", key=b"x")
         dead = await _active(watch, "CalbusDeadLetters")
         assert dead["labels"]["reason"] == "not_a_cloudevent"
+        await _panels(watch, without=TO_THE_END, only=UNTIL_DEAD_LETTERS)
 
         kill(processes["writer"])
         down = await _active(watch, "CalbusServiceDown")
@@ -87,6 +105,13 @@ async def _load(tenant: Tenant) -> AsyncIterator[None]:
             )
             if number % 10 == 0:
                 await _move_one(tenant)
+                await tenant.publish(
+                    tenant.action("comes and goes", "ann"),
+                    tenant.deleted("comes and goes"),
+                    tenant.action(f"never {number}", "eve"),
+                    tenant.action("waits", "gus", title=f"Version {number}"),
+                    SyncRequested(tenant=tenant.id, user="bob"),
+                )
             await asyncio.sleep(LOAD_INTERVAL_S)
 
     task = asyncio.create_task(publish())
@@ -121,24 +146,21 @@ def _queries() -> list[tuple[str, dashboards.Query]]:
     ]
 
 
-async def _panels(watch: Monitoring) -> set[str]:
-    """Wait until every panel has data that should; gives the expressions of those that have none."""
-    wanted = [query for _, query in _queries()]
-
-    async def look() -> set[str] | None:
-        empty = {query.expr for query in wanted if not await watch.query(query.expr.replace(dashboards.RATE, WINDOW))}
-        seen[:] = sorted(empty)
-        return empty if all(query.empty_while or query.expr not in empty for query in wanted) else None
+async def _panels(watch: Monitoring, *, without: set[str], only: set[str] | None = None) -> None:
+    """Wait until every panel has data, but for those that are empty for a reason of these; or `only` those."""
+    asked = [query for _, query in _queries() if query.empty_while not in without]
+    wanted = [query for query in asked if only is None or query.empty_while in only]
+    assert wanted
+    empty: list[str] = []
 
     async def found() -> bool:
-        return await look() is not None
+        empty[:] = [one.expr for one in wanted if not await watch.query(one.expr.replace(dashboards.RATE, WINDOW))]
+        return not empty
 
-    seen: list[str] = []
     try:
         await until(found, "every panel to have data", timeout_s=PATIENT_S)
     except AssertionError:
-        pytest.fail("panels without data:\n" + "\n".join(seen))
-    return set(seen)
+        pytest.fail("panels without data:\n" + "\n".join(sorted(empty)))
 
 
 async def _active(watch: Monitoring, alert: str) -> dict[str, dict[str, str]]:

@@ -18,10 +18,15 @@ from simulator.graph.openapi import openapi_document, path_template
 from simulator.graph.operations import OPERATIONS
 from simulator.graph.routes import PATHS
 from tests.support.certificates import self_signed
+from tests.support.examples import shown
 
 # The examples are drawn in a thread. Meanwhile the session's other servers and clients use `random` on the loop, which
 # hypothesis takes for a strategy that does.
-pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning"),
+    # For `-m hypothesis`, which finds by itself only what has @given at its top.
+    pytest.mark.hypothesis,
+]
 
 DOCUMENT = openapi_document()
 METHODS = ("get", "post", "patch", "delete", "put")
@@ -39,7 +44,7 @@ FORM = "application/x-www-form-urlencoded"
 LOGIN_PATHS = ("oauth2/v2.0/token", "oauth2/v2.0/authorize", "adminconsent", "v2.0/adminconsent")
 
 bounded = settings(
-    max_examples=10,
+    max_examples=shown(30),
     derandomize=True,
     deadline=None,
     database=None,
@@ -431,7 +436,7 @@ async def test_bad_input_to_the_login_host(lab, method, path):
 
     loop = asyncio.get_running_loop()
 
-    @settings(bounded, max_examples=60)
+    @settings(bounded, max_examples=shown(60))
     @given(tenants, parameters, st.none() | st.none() | st.binary(max_size=60))
     def examples(tenant: str, given_fields: dict[str, str], raw: bytes | None) -> None:
         asyncio.run_coroutine_threadsafe(one(tenant, given_fields, raw), loop).result(15)

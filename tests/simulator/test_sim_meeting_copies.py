@@ -16,9 +16,10 @@ from simulator.exchange.series import occurrence
 from simulator.exchange.user import User
 from simulator.exchange.view import view
 from simulator.limits import Limits
+from tests.support.examples import shown
 
 # How long an example takes says something about the machine, nothing about the code.
-repeatable = settings(derandomize=True, deadline=None)
+repeatable = settings(derandomize=True, deadline=None, max_examples=shown(100))
 HOST = "host@contoso.example"
 GUESTS = ("ann@contoso.example", "ben@contoso.example", "eve@contoso.example")
 SPAN = (datetime(2026, 11, 1), datetime(2027, 2, 1))

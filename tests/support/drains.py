@@ -36,17 +36,17 @@ class Drain:
         )
 
 
-async def drain(world: World, tenant: Tenant, users: list[str], *, latency_ms: float) -> Drain:
+async def drain(world: World, tenant: Tenant, users: list[str], *, latency_ms: float, **writer: int) -> Drain:
     """Publish an item for each of `users` in this order (one named twice has two), let it be planned, then written.
 
-    Services run in processes of their own, so that what they cost can be told apart.
+    Services run in processes of their own, so that what they cost can be told apart. `writer`: settings of the writer.
     """
     async with world.process("ingest") as process:
         begun_s = cpu_seconds(process.pid)
         await plan(world, tenant, users)
         ingest_cpu_s = cpu_seconds(process.pid) - begun_s
     await world.admin.set_limits(tenant.directory, latency_ms=latency_ms)
-    async with world.process("writer") as process:
+    async with world.process("writer", **writer) as process:
         begun_s = cpu_seconds(process.pid)
         seconds = await written_s(world, tenant, len(users))
         writer_cpu_s = cpu_seconds(process.pid) - begun_s

@@ -27,6 +27,7 @@ from services.puller.delta import (
     Take,
     delta_round,
 )
+from tests.support.examples import shown
 
 GRAPH = "https://graph.example/v1.0"
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -156,7 +157,7 @@ WRITES = st.lists(
 STEPS = st.lists(st.one_of(WRITES, st.integers(0, 4)), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=shown(300), deadline=None)
 @given(steps=STEPS, sizes=st.lists(st.none() | st.integers(1, 7), max_size=60))
 def test_whatever_the_pages_and_the_losses_the_calendar_is_known_in_the_end(
     steps: list[Any], sizes: list[int | None]

@@ -1,14 +1,19 @@
 """What the pages for operators name is there: commands, options, variables, tables, topics, files, headings."""
 
+import json
 import re
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from calbus.cli import _commands
+from calbus.bus.publish import read_file
+from calbus.cli import commands
 from calbus.settings import PREFIX
 from calbus.store.migrate import migrations
+from devstack.kafka.jars import KAFKA_VERSION
+from ops import badges, indexes
 from schemas.events import TOPICS, Topic
 
 ROOT = Path(__file__).parents[2]
@@ -19,14 +24,15 @@ VARIABLE = re.compile(rf"{PREFIX}[A-Z0-9_]+")
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 COMMAND = re.compile(r"^[ $]*calbus +([a-z][a-z-]*)((?: +[^#\n]*)?)", re.MULTILINE)
 OPTION = re.compile(r"(?<!\S)(--[a-z][a-z-]*)")
-LINK = re.compile(r"\]\(([^)\s]+)\)")
+LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)|\bsrc=\"([^\"]+)\"", re.MULTILINE)
+FOLDERS = ("bench", "calbus", "devstack", "docs", "k8s", "ops", "schemas", "services", "simulator", "tests")
 
 
 @pytest.fixture(scope="module")
 def options() -> dict[str, set[str]]:
     """The options of each command."""
     known = dict(PLAIN)
-    for command in _commands(None):
+    for command in commands():
         named = {f"--{name.replace('_', '-')}" for name in command.settings.model_fields}
         for annotation in command._arguments.values():
             for about in getattr(annotation, "__metadata__", ()):
@@ -50,9 +56,9 @@ def test_every_command_and_option_exists(page: str, options: dict[str, set[str]]
         assert set(OPTION.findall(rest)) <= options[name], f"calbus {name}{rest}"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "docs/traces.md"])
 def test_every_variable_is_a_setting(page: str) -> None:
-    known = {f"{PREFIX}{name.upper()}" for command in _commands(None) for name in command.settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for command in commands() for name in command.settings.model_fields}
     for variable in VARIABLE.findall((ROOT / page).read_text(encoding="utf-8")):
         # CALBUS_WRITER_… stands for all that begin so.
         assert variable in known or (variable.endswith("_") and any(one.startswith(variable) for one in known)), (
@@ -60,18 +66,99 @@ def test_every_variable_is_a_setting(page: str) -> None:
         )
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/scaling.md"])
-def test_every_link_leads_somewhere(page: str) -> None:
-    if not (ROOT / page).exists():
-        pytest.fail(f"{page} is not there")
-    for link in LINK.findall((ROOT / page).read_text(encoding="utf-8")):
-        if link.startswith(("http://", "https://")):
-            continue
+def links_of(page: Path) -> list[str]:
+    """What a page links to in this repository: `](…)`, `[…]: …`, `src="…"`."""
+    found = LINK.findall(page.read_text(encoding="utf-8"))
+    return [link for groups in found for link in groups if link and not link.startswith(("http://", "https://"))]
+
+
+def pages() -> list[Path]:
+    """Every page of the repository that a person is to read."""
+    written = [page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md")]
+    return sorted([*written, *ROOT.glob("*.md")])
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links_of(page):
         path, _, anchor = link.partition("#")
-        target = (ROOT / page).parent / path if path else ROOT / page
+        target = page.parent / path if path else page
         assert target.exists(), link
+        assert target.resolve().is_relative_to(ROOT), link
         if anchor:
             assert anchor in headings(target), link
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached: set[Path] = set()
+    ahead = [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        targets = ((page.parent / link.partition("#")[0]).resolve() for link in links_of(page))
+        ahead += [target for target in targets if target.suffix == ".md"]
+    # A folder of figures is linked as one.
+    apart = {page for page in pages() if page.parent == ROOT / "bench" / "results"}
+    assert set(pages()) - reached - apart == set()
+
+
+def test_every_test_that_is_named_as_a_proof_is_there() -> None:
+    text = (ROOT / "docs" / "alternatives.md").read_text(encoding="utf-8")
+    named = re.findall(r"\[`(test_\w+)`\]\(\.\./(tests/[\w/]+\.py)\)", text)
+    assert len(named) > 10
+    for name, path in named:
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), name
+
+
+def test_every_source_that_is_cited_is_given() -> None:
+    text = (ROOT / "docs" / "alternatives.md").read_text(encoding="utf-8")
+    cited = set(re.findall(r"\]\[([\w-]+)\]", text))
+    assert cited == set(re.findall(r"^\[([\w-]+)\]: https://", text, re.MULTILINE))
+
+
+def test_the_first_event_of_the_readme_is_one(tmp_path: Path) -> None:
+    [given] = re.findall(r"<<'EOF'\n(.*?)\nEOF\n", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "first.jsonl"
+    file.write_text(given)
+    [(topic, _, _)] = read_file(file)
+    assert topic is Topic.ACTIONS
+    known = [line for line in (ROOT / "devstack/demo/00-settings.jsonl").read_text().splitlines() if line]
+    accounts = [json.loads(line)["data"] for line in known if "calbus.account.settings.v1" in line]
+    item = json.loads(given)["data"]
+    assert any((one["tenant"], one["user"]) == (item["tenant"], item["assignees"][0]) for one in accounts)
+
+
+@pytest.mark.parametrize("document", [*badges.documents().items(), *indexes.documents().items()], ids=lambda _: "")
+def test_what_is_made_from_the_repository_is_up_to_date(document: tuple[Path, str]) -> None:
+    path, text = document
+    assert path.read_text(encoding="utf-8") == text, "run `make docs`"
+
+
+def test_badges_are_true() -> None:
+    """By what they are about, not by how they are made."""
+    said = {badge.name: badge.fact for badge in badges.badges()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert f"calbus needs Python {said['python'].removeprefix('≥ ')}" in (ROOT / "Makefile").read_text()
+    assert said["licence"] == "Apache-2.0"
+    assert (ROOT / "LICENSE").read_text().split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert said["kafka"].removeprefix("Apache Kafka ") == KAFKA_VERSION
+    shipped = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert shipped <= set(project["tool"]["mypy"]["packages"]), "all that is shipped is checked"
+    lax = [name for one in project["tool"]["mypy"]["overrides"] if "ignore_errors" in one for name in one["module"]]
+    assert not {name.partition(".")[0] for name in lax} & shipped
+    document = json.loads((ROOT / "schemas/generated/asyncapi.json").read_text())
+    assert said["contract"] == f"AsyncAPI {document['asyncapi']}"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {f"badge-{name}.svg" for name in said} == set(re.findall(r"badge-\w+\.svg", readme))
+
+
+@pytest.mark.parametrize("name", ["week", "dashboard"])
+def test_pictures_are_small(name: str) -> None:
+    content = (ROOT / "docs" / "images" / f"{name}.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) < 200_000
 
 
 def headings(page: Path) -> set[str]:

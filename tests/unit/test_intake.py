@@ -25,6 +25,7 @@ from schemas.switches import AccountSettings, Scope, SettingsEvent
 from services.ingest import intake
 from services.ingest.intake import WAKEUP_GRACE, Arrival, Intake, Verdict, plan_anew, settings_needed, take_in
 from services.ingest.planner import Switches, decide
+from tests.support.examples import shown
 from tests.unit.strategies import PROJECT, SOURCE, TENANT, account, project, tenant, upserted
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -424,7 +425,7 @@ some_sizes = st.lists(st.integers(1, 6), max_size=15)
 
 
 @given(histories(), some_sizes)
-@settings(max_examples=60)
+@settings(max_examples=shown(60))
 def test_every_plan_ends_exactly_once_and_no_other_does(history: list[Happening], sizes: list[int]) -> None:
     deployment, _ = live_through(history, sizes)
     deployment.come_to_rest()
@@ -435,7 +436,7 @@ def test_every_plan_ends_exactly_once_and_no_other_does(history: list[Happening]
 
 
 @given(histories(), some_sizes)
-@settings(max_examples=60)
+@settings(max_examples=shown(60))
 def test_at_any_moment_a_plan_has_ended_or_is_owed(history: list[Happening], sizes: list[int]) -> None:
     deployment, _ = live_through(history, sizes)
     ended = {(told.entry_id, told.plan) for told in deployment.outcomes}
@@ -444,7 +445,7 @@ def test_at_any_moment_a_plan_has_ended_or_is_owed(history: list[Happening], siz
 
 
 @given(histories(), some_sizes)
-@settings(max_examples=60)
+@settings(max_examples=shown(60))
 def test_every_accepted_revision_ends_for_everybody_it_concerns(history: list[Happening], sizes: list[int]) -> None:
     deployment, verdicts = live_through(history, sizes)
     deployment.come_to_rest()
@@ -462,7 +463,7 @@ def test_every_accepted_revision_ends_for_everybody_it_concerns(history: list[Ha
 
 
 @given(histories(), some_sizes)
-@settings(max_examples=60)
+@settings(max_examples=shown(60))
 def test_in_the_end_the_newest_revision_stands_as_if_it_had_come_alone(
     history: list[Happening], sizes: list[int]
 ) -> None:
@@ -490,7 +491,7 @@ def _assert_nobody_else_has_it(deployment: Deployment) -> None:
 
 
 @given(histories(), some_sizes)
-@settings(max_examples=60)
+@settings(max_examples=shown(60))
 def test_how_messages_fall_into_batches_changes_nothing(history: list[Happening], sizes: list[int]) -> None:
     one_by_one, expected = live_through(history, ())
     batched, verdicts = live_through(history, sizes)
@@ -505,7 +506,7 @@ def _told(deployment: Deployment) -> list[tuple[str, int, str, str]]:
 
 
 @given(histories())
-@settings(max_examples=60)
+@settings(max_examples=shown(60))
 def test_only_a_higher_revision_changes_anything(history: list[Happening]) -> None:
     known: dict[str, ItemEvent] = {}
     deployment = ready()
@@ -524,7 +525,7 @@ def test_only_a_higher_revision_changes_anything(history: list[Happening]) -> No
 
 
 @given(histories(), some_sizes)
-@settings(max_examples=60)
+@settings(max_examples=shown(60))
 def test_each_accepted_revision_raises_the_plan_by_one(history: list[Happening], sizes: list[int]) -> None:
     deployment = ready()
     for event in messages(history):
@@ -543,7 +544,7 @@ def test_who_was_told_that_the_item_left_hears_nothing_more_if_a_setting_changes
 
 
 @given(histories(), some_sizes)
-@settings(max_examples=60)
+@settings(max_examples=shown(60))
 def test_planning_again_under_the_same_settings_makes_no_plan(history: list[Happening], sizes: list[int]) -> None:
     deployment, _ = live_through(history, sizes)
     deployment.come_to_rest()

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from calbus.budget import WINDOW_S
 from services.writer.lanes import Job, LaneLimits, Lanes
+from tests.support.examples import shown
 from tests.unit.test_lanes import job
 
 # -- the budget -------------------------------------------------------------------------------------------------------
@@ -206,4 +207,4 @@ class LanesMachine(RuleBasedStateMachine):
 
 
 TestLanes = LanesMachine.TestCase
-TestLanes.settings = settings(max_examples=100, stateful_step_count=40)
+TestLanes.settings = settings(max_examples=shown(100), stateful_step_count=40)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from calbus.bus.offsets import Offsets, Position
+from tests.support.examples import shown
 
 PARTITIONS = [TopicPartition("commands", number) for number in range(2)]
 FIRST = PARTITIONS[0]
@@ -113,7 +114,7 @@ class OffsetsMachine(RuleBasedStateMachine):
 
 
 TestOffsets = OffsetsMachine.TestCase
-TestOffsets.settings = settings(max_examples=60, stateful_step_count=40)
+TestOffsets.settings = settings(max_examples=shown(60), stateful_step_count=40)
 
 
 @given(st.permutations(range(8)))

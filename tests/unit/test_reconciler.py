@@ -34,6 +34,7 @@ from schemas.reasons import Reason
 from services.writer.handler import STEPS_MAX
 from services.writer.reconciler import CLOSED_BEFORE_LEFT, Circumstances, Step, advance, next_step, request_for
 from services.writer.retries import Backoff, GiveUp, RetryPolicy, decide_retry
+from tests.support.examples import shown
 from tests.unit.strategies import content
 
 ITEM = ItemKey("contoso", "planner", Kind.ACTION, "A-1")
@@ -136,6 +137,22 @@ def test_deleting_what_is_gone_is_done() -> None:
     after = advance(entry(desired(Intent.ABSENT), standing()), Step.DELETE, gone, Circumstances(repeat=None))
     assert after.fault is None
     assert after.entry.applied.event_id is None
+
+
+@pytest.mark.parametrize("step", [Step.DELETE, Step.READ])
+def test_what_is_gone_from_where_it_was_is_looked_for_where_it_is_to_be(step: Step) -> None:
+    gone = Response(404, None, Fault(Reason.EVENT_GONE, Scope.ENTRY))
+    state = entry(desired(), replace(standing(), place=THERE))
+    after = advance(state, step, gone, Circumstances(repeat=None))
+    assert (after.fault, after.reload) == (None, True)
+    assert next_step(after.entry) is Step.FIND
+    assert after.entry.applied == Applied(plan=1, place=HERE, in_doubt=True, generation=state.applied.generation + 1)
+
+
+def test_what_was_deleted_where_it_was_is_created_where_it_is_to_be() -> None:
+    state = entry(desired(), replace(standing(), place=THERE))
+    after = advance(state, Step.DELETE, Response(204, None, None), Circumstances(repeat=None))
+    assert next_step(after.entry) is Step.CREATE
 
 
 def test_a_create_whose_answer_was_lost_is_in_doubt() -> None:
@@ -495,7 +512,7 @@ class World:
 @given(
     st.lists(moves, min_size=10, max_size=40), st.sampled_from(("plan", "plan elsewhere", "plan none")), st.booleans()
 )
-@settings(max_examples=500)
+@settings(max_examples=shown(500))
 def test_whatever_happened_the_calendar_comes_to_show_what_is_desired(
     moves: list[str], last: str, forgets: bool
 ) -> None:
@@ -709,7 +726,7 @@ class Pair:
 
 
 @given(pairs, st.sampled_from(("one", "two", "elsewhere", "none")), st.integers(1, 2))
-@settings(max_examples=300)
+@settings(max_examples=shown(300))
 def test_two_writers_side_by_side_do_no_more_harm_than_one(
     moves: list[tuple[int, str]], last: str, writers: int
 ) -> None:

@@ -31,6 +31,7 @@ from simulator.exchange.event_input import read_changes
 from simulator.exchange.mailbox import Mailbox, fingerprint
 from simulator.exchange.view import showings, view
 from simulator.limits import Limits
+from tests.support.examples import shown
 from tests.unit.strategies import content
 
 ITEM = ItemKey("contoso", "planner", Kind.ACTION, "A-1")
@@ -406,7 +407,7 @@ def wishes(draw: st.DrawFn) -> Wish | None:
     return Wish(rule="FREQ=DAILY;COUNT=6", hour=hour, instead=tuple(sorted(instead.items())), words=words)
 
 
-@settings(max_examples=150)
+@settings(max_examples=shown(150))
 @given(st.data(), st.lists(wishes(), min_size=1, max_size=4))
 def test_whatever_was_written_and_wherever_writers_died_the_calendar_is_as_the_last_wish(
     data: st.DataObject, history: list[Wish | None]

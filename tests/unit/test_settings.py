@@ -2,6 +2,8 @@
 
 import os
 import sys
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -9,6 +11,7 @@ from calbus import cli
 from calbus.settings import (
     GraphSettings,
     KafkaSettings,
+    NotEmpty,
     PostgresSettings,
     SettingsError,
     as_far_as_valid,
@@ -99,6 +102,44 @@ def test_a_wrong_setting_is_named(environment: pytest.MonkeyPatch, name: str, va
     given(environment, **{name: value})
     (line,) = fault(WriterSettings)
     assert line.startswith(f"{name} is wrong: ")
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CALBUS_KAFKA_BOOTSTRAP",
+        "CALBUS_KAFKA_SSL_CA_FILE",
+        "CALBUS_KAFKA_SSL_CERT_FILE",
+        "CALBUS_KAFKA_SSL_KEY_FILE",
+        "CALBUS_POSTGRES_DSN",
+        "CALBUS_CLIENT_ID",
+        "CALBUS_CLIENT_SECRET",
+        "CALBUS_CLIENT_CERTIFICATE_FILE",
+        "CALBUS_GRAPH_CA_FILE",
+    ],
+)
+def test_what_is_set_to_nothing_is_not_taken_for_set(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    given(environment, **{name: value})
+    (line,) = fault(WriterSettings)
+    assert line.startswith(f"{name} is empty. It is for: ")
+
+
+def test_every_secret_and_every_file_is_asked_whether_it_is_empty(environment: pytest.MonkeyPatch) -> None:
+    for settings in (IngestSettings, WriterSettings, PullerSettings):
+        for name, field in settings.model_fields.items():
+            if cli._is_secret(field) or Path in (field.annotation, *get_args(field.annotation)):
+                # The password has a default that is empty, and is asked for where the protocol needs it.
+                assert NotEmpty in field.metadata or name == "kafka_sasl_password", name
+
+
+@pytest.mark.parametrize("password", [None, "", " "])
+def test_a_sasl_protocol_needs_a_name_and_a_password(environment: pytest.MonkeyPatch, password: str | None) -> None:
+    given(environment, CALBUS_KAFKA_SECURITY_PROTOCOL="SASL_SSL", CALBUS_KAFKA_SASL_PASSWORD=password)
+    assert fault(KafkaSettings) == [
+        f"CALBUS_KAFKA_SASL_{name} is missing. The security protocol is a SASL one."
+        for name in ("USERNAME", "PASSWORD")
+    ]
 
 
 def test_no_fault_tells_the_value(environment: pytest.MonkeyPatch) -> None:

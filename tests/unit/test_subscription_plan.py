@@ -31,6 +31,7 @@ from services.puller.subscription_plan import (
     next_step,
     renewal,
 )
+from tests.support import examples
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
 LIFE = timedelta(days=6)
@@ -281,7 +282,7 @@ def step_once(microsoft: Microsoft, state: Kept, now: datetime, mishap: str, spr
     return after(step, doing, answer, now, PACE, spread)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples.shown(150), deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(MISHAPS), st.floats(0, 3 * 86_400)), max_size=30),
     st.lists(st.booleans(), max_size=6),

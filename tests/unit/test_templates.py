@@ -19,6 +19,7 @@ from services.ingest.templates import (
     compile_template,
 )
 from services.ingest.wording import DEFAULT_BODY, DEFAULT_SUBJECT
+from tests.support.examples import shown
 
 CONTRACT = (Path(__file__).parents[2] / "docs" / "event-contract.md").read_text()
 # Of one template and one long item, however it is made. Measured: well below a tenth of this.
@@ -192,7 +193,7 @@ fragments = st.lists(
 anything = st.text(max_size=200) | st.binary(max_size=300).map(lambda raw: raw.decode("latin-1")) | fragments
 
 
-@settings(max_examples=400)
+@settings(max_examples=shown(400))
 @given(anything, st.text(max_size=50))
 def test_any_text_is_a_template_or_a_flaw_in_words(template: str, title: str) -> None:
     started = time.perf_counter()

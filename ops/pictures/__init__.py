@@ -1,0 +1,1 @@
+"""The pictures of docs/images, made from what really runs: `make pictures`."""
