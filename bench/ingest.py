@@ -2,7 +2,8 @@
 
 Real Kafka and PostgreSQL; ingest is a process of its own, and its CPU is what the operating system says of it. What
 PostgreSQL and Kafka took beside it is told, and not counted. `--beside DIRECTORY` measures another working copy in the
-same run, round by round, since a machine is never as fast twice.
+same run, round by round, since a machine is never as fast twice; and each round measures the floor, a bare loop that
+does no more than the libraries must.
 """
 
 import asyncio
@@ -132,10 +133,13 @@ class Used:
     count: int
     wall_s: float
     cpu_s: float
+    system_s: float
+    """Of these, what the operating system took: sockets, for the most part."""
     postgres_cpu_s: float
     kafka_cpu_s: float
 
 
+FLOOR = "floor"
 SCENARIOS = {
     "creates": "new items, each for one assignee",
     "revisions": "a newer revision of each, whose entries stand in calendars",
@@ -165,13 +169,27 @@ class Bench:
             used["replan"] = await self._plan_anew(ingest, counter)
         return used
 
+    async def run_floor(self) -> Used:
+        """What new items take a bare loop, with a database and topics of its own."""
+        async with fresh(self.ground), self._ingest("bench.floor") as floor, self._counter(floor) as counter:
+            await counter.until(self._floor_is_ready, "the floor is ready")
+            used = await self._take_all(floor, counter, revision=1)
+            [row] = await self.ground.fetch("SELECT count(*) AS stored FROM floor")
+            if row["stored"] != self.events:
+                raise RuntimeError(f"{row['stored']} of {self.events} events were stored")
+        return used
+
+    async def _floor_is_ready(self) -> bool:
+        [row] = await self.ground.fetch("SELECT to_regclass('floor') IS NOT NULL AS ready")
+        return bool(row["ready"])
+
     @asynccontextmanager
-    async def _ingest(self) -> AsyncIterator[Writer]:
+    async def _ingest(self, module: str = "services.ingest") -> AsyncIterator[Writer]:
         own = self.ground.environment(ingest_session_timeout_ms=600_000, admin_port=0, ingest_member="bench")
         environment = {**os.environ, **own, "PYTHONPATH": str(self.code)}
         profile = environment.get("CALBUS_BENCH_PROFILE")
         program = [sys.executable, *(["-m", "cProfile", "-o", profile] if profile else [])]
-        arguments = [*program, "-m", "services.ingest"]
+        arguments = [*program, "-m", module]
         process = await asyncio.create_subprocess_exec(*arguments, env=environment, cwd=self.code)
         try:
             yield Writer(process)
@@ -214,6 +232,15 @@ class Bench:
         await asyncio.gather(*waiting)
 
     async def _take_in(self, ingest: Writer, counter: "Counter", *, revision: int, outcomes: int = 0) -> Used:
+        used = await self._take_all(ingest, counter, revision=revision, outcomes=outcomes)
+        [row] = await self.ground.fetch(
+            "SELECT count(*) FILTER (WHERE revision = $1 AND intent = 'present') AS planned FROM entry", revision
+        )
+        if row["planned"] != self.events:
+            raise RuntimeError(f"{row['planned']} of {self.events} events were planned")
+        return used
+
+    async def _take_all(self, ingest: Writer, counter: "Counter", *, revision: int, outcomes: int = 0) -> Used:
         """A backlog: all that is published waits in Kafka when the clock starts."""
         ingest.halt()
         await self._publish_items(revision)
@@ -226,13 +253,7 @@ class Bench:
                 and await counter.all_read()
             )
 
-        used = await self._measure(ingest, counter, ingest.go_on, done)
-        [row] = await self.ground.fetch(
-            "SELECT count(*) FILTER (WHERE revision = $1 AND intent = 'present') AS planned FROM entry", revision
-        )
-        if row["planned"] != self.events:
-            raise RuntimeError(f"{row['planned']} of {self.events} events were planned")
-        return used
+        return await self._measure(ingest, counter, ingest.go_on, done)
 
     async def _publish_items(self, revision: int) -> None:
         now, ground = datetime.now(UTC), self.ground
@@ -277,14 +298,18 @@ class Bench:
     async def _measure(
         self, ingest: Writer, counter: "Counter", go: Callable[[], None], done: Callable[[], Any]
     ) -> Used:
-        stack = self.ground.stack
-        before = ingest.cpu_s, _tree_cpu_s(stack.postgres), _tree_cpu_s(stack.kafka)
+        before = self._used(ingest)
         begin = time.perf_counter()
         go()
         await counter.until(done, "all is taken in")
         wall_s = time.perf_counter() - begin
-        after = ingest.cpu_s, _tree_cpu_s(stack.postgres), _tree_cpu_s(stack.kafka)
-        return Used(self.events, wall_s, *(now - then for now, then in zip(after, before, strict=True)))
+        return Used(self.events, wall_s, *(now - then for now, then in zip(self._used(ingest), before, strict=True)))
+
+    def _used(self, ingest: Writer) -> tuple[float, float, float, float]:
+        """Seconds of CPU until now: of ingest, of the system for it, of PostgreSQL, of Kafka."""
+        stack = self.ground.stack
+        system_s = _stat(ingest.process.pid)[12] / TICKS_PER_S
+        return ingest.cpu_s, system_s, _tree_cpu_s(stack.postgres), _tree_cpu_s(stack.kafka)
 
 
 class Counter:
@@ -358,18 +383,21 @@ async def measure(
     copies: dict[str, Path], *, rounds: int, events: int, crowd: Crowd, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """All scenarios for each working copy, round after round; medians."""
-    seen: dict[str, dict[str, list[Used]]] = {name: {one: [] for one in SCENARIOS} for name in copies}
+    seen: dict[str, dict[str, list[Used]]] = {name: {} for name in (*copies, FLOOR)}
+
+    def keep(number: int, name: str, scenario: str, used: Used) -> None:
+        seen[name].setdefault(scenario, []).append(used)
+        per_s, per_core_s = used.count / used.wall_s, used.count / used.cpu_s
+        say(f"round {number + 1}, {name}, {scenario}: {per_s:,.0f}/s, {per_core_s:,.0f} per core-second")
+
     async with Stack(simulator=False, report=say) as stack, aiohttp.ClientSession() as http:
         addresses = {"graph_url": "http://localhost:9/v1.0", "login_url": "https://localhost:9", "ca_file": ""}
         ground = Ground(stack, addresses, http)
         for number in range(rounds):
             for name, code in copies.items():
                 for scenario, used in (await Bench(ground, crowd, events, code).run()).items():
-                    seen[name][scenario].append(used)
-                    say(
-                        f"round {number + 1}, {name}, {scenario}: {used.count / used.wall_s:,.0f}/s, "
-                        f"{used.count / used.cpu_s:,.0f} per core-second"
-                    )
+                    keep(number, name, scenario, used)
+            keep(number, FLOOR, "creates", await Bench(ground, crowd, events, Path(__file__).parents[1]).run_floor())
     return {
         "events": events,
         "rounds": rounds,
@@ -387,6 +415,7 @@ def result_row(used: list[Used]) -> dict[str, float]:
         "per_core_s": median(one.count / one.cpu_s for one in used),
         "best_per_core_s": max(one.count / one.cpu_s for one in used),
         "cpu_us_each": median(one.cpu_s / one.count * 1e6 for one in used),
+        "system_us_each": median(one.system_s / one.count * 1e6 for one in used),
         "postgres_cpu_us_each": median(one.postgres_cpu_s / one.count * 1e6 for one in used),
         "kafka_cpu_us_each": median(one.kafka_cpu_s / one.count * 1e6 for one in used),
     }
@@ -408,20 +437,22 @@ def write(figures: dict[str, Any], directory: Path) -> Path:
     lines = [
         "# ingest",
         "",
-        "| what | code | per core-second | best | per second (clock) | CPU µs each | PostgreSQL µs | Kafka µs |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| what | code | per core-second | best | per s (clock) | CPU µs | of it system | PostgreSQL µs | Kafka µs |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for scenario in SCENARIOS:
         for name, rows in figures["rows"].items():
-            row = rows[scenario]
+            if (row := rows.get(scenario)) is None:
+                continue
             rates = (row["per_core_s"], row["best_per_core_s"], row["per_s"])
-            costs = (row["cpu_us_each"], row["postgres_cpu_us_each"], row["kafka_cpu_us_each"])
-            cells = [scenario, name, *(f"{one:,.0f}" for one in (*rates, *costs))]
+            costs = ("cpu_us_each", "system_us_each", "postgres_cpu_us_each", "kafka_cpu_us_each")
+            cells = [scenario, name, *(f"{one:,.0f}" for one in (*rates, *(row[cost] for cost in costs)))]
             lines.append(f"| {' | '.join(cells)} |")
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     lines += [
         "",
         *(f"- **{name}**: {says}." for name, says in SCENARIOS.items()),
+        "- code **floor**: a bare loop (`bench/floor.py`) that reads, validates, stores and wakes, and plans nothing.",
         "",
         f"Medians of {figures['rounds']} rounds of {figures['events']:,} events of {figures['event_bytes']} bytes,",
         f"{figures['tenants']} tenants, {figures['mailboxes']:,} mailboxes. From Kafka to plans in PostgreSQL,",

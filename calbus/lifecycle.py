@@ -12,8 +12,9 @@ from calbus.settings import SettingsError
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 # What is in hand are thousands of small values that die young and form no cycles: looking for cycles after every few
-# hundred, as Python does by default, finds nothing and takes a tenth of the time.
-GC_EVERY_OBJECTS = 50_000
+# hundred, as Python does by default, finds nothing and takes a tenth of the time. This is more than a batch makes: when
+# it is done its values are gone, and nothing was looked at.
+GC_EVERY_OBJECTS = 200_000
 
 T = TypeVar("T")
 

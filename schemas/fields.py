@@ -5,6 +5,8 @@ Only types and their validators live here; what fields mean together is said by 
 
 import re
 from datetime import date, datetime, timedelta
+from functools import lru_cache
+from operator import methodcaller
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
@@ -73,15 +75,22 @@ def _known_zone(name: str) -> str:
 
 
 def _moment(given: Any) -> date | datetime:
-    # pydantic alone would take 20260301, as a number or as text, for seconds since 1970.
-    if isinstance(given, str) and _MOMENT.fullmatch(given):
-        given = (datetime if "T" in given else date).fromisoformat(given)
-    if isinstance(given, date) and EARLIEST_YEAR <= given.year <= LATEST_YEAR:
-        return given
+    moment = _written_moment(given) if isinstance(given, str) else given
+    if isinstance(moment, date) and EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
+        return moment
     raise ValueError(
         f"is not a date (2026-03-31) or a time (2026-03-31T09:00, 2026-03-31T09:00:00+02:00) "
         f"in the years {EARLIEST_YEAR} to {LATEST_YEAR}"
     )
+
+
+# People begin at full hours and quarters, and items are of the weeks around today: most moments were read before.
+@lru_cache(maxsize=8_192)
+def _written_moment(text: str) -> date | datetime | None:
+    # pydantic alone would take 20260301, as a number or as text, for seconds since 1970.
+    if not _MOMENT.fullmatch(text):
+        return None
+    return (datetime if "T" in text else date).fromisoformat(text)
 
 
 def _written_as_duration(given: Any) -> Any:
@@ -139,7 +148,7 @@ TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_know
 Moment = Annotated[
     date | datetime,
     PlainValidator(_moment),
-    PlainSerializer(lambda moment: moment.isoformat(), return_type=str, when_used="json"),
+    PlainSerializer(methodcaller("isoformat"), return_type=str, when_used="json"),
     # Not `date-time`: that format demands an offset, and a wall-clock time has none.
     WithJsonSchema(
         {

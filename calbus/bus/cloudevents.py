@@ -20,6 +20,7 @@ from schemas.reasons import Reason
 Headers = Sequence[tuple[str, bytes]]
 
 REQUIRED = ("specversion", "id", "source", "type")
+_HEADERS = tuple(f"ce_{name}" for name in REQUIRED)
 STRUCTURED = "application/cloudevents"
 JSON = b"application/json"
 FAULTS_NAMED_MAX = 10
@@ -58,17 +59,18 @@ def decode(headers: Headers, value: bytes | None) -> Event:
     data: bytes | None
     if content_type.startswith(STRUCTURED):
         attributes, data = _structured(content_type, value)
+        given = [attributes.get(name) for name in REQUIRED]
     else:
-        attributes = {
-            name: content.decode("utf-8", "replace")
-            for name in REQUIRED
-            if (content := named.get(f"ce_{name}")) is not None
-        }
         data = value
-    event_type = _known_type(attributes)
+        given = [content.decode("utf-8", "replace") if (content := named.get(name)) else None for name in _HEADERS]
+    version, event_id, source, type_name = given
+    if not (version and event_id and source and type_name):
+        absent = [name for name, content in zip(REQUIRED, given, strict=True) if not content]
+        raise UnreadableError(Reason.NOT_A_CLOUDEVENT, f"missing attributes: {', '.join(absent)}")
+    event_type = _known_type(version, type_name)
     if not data:
         raise UnreadableError(Reason.INVALID_JSON, "the message has no data")
-    return Event(event_type, attributes["id"], attributes["source"], _validated(event_type, data))
+    return Event(event_type, event_id, source, _validated(event_type, data))
 
 
 def _structured(content_type: str, value: bytes | None) -> tuple[dict[str, str], bytes]:
@@ -93,12 +95,10 @@ def _structured(content_type: str, value: bytes | None) -> tuple[dict[str, str],
         raise UnreadableError(Reason.INVALID_JSON, "the data is nested too deeply") from None
 
 
-def _known_type(attributes: dict[str, str]) -> EventType:
-    if absent := [name for name in REQUIRED if not attributes.get(name)]:
-        raise UnreadableError(Reason.NOT_A_CLOUDEVENT, f"missing attributes: {', '.join(absent)}")
-    if attributes["specversion"] != "1.0":
+def _known_type(version: str, type_name: str) -> EventType:
+    if version != "1.0":
         raise UnreadableError(Reason.NOT_A_CLOUDEVENT, "specversion must be 1.0")
-    event_type = EVENT_TYPES.get(attributes["type"])
+    event_type = EVENT_TYPES.get(type_name)
     if event_type is None:
         raise UnreadableError(Reason.UNKNOWN_TYPE, "the type is not in the contract")
     return event_type

@@ -25,7 +25,7 @@ _COLUMNS = """
 # Planning compares contents by their hash.
 _LOCK_OF_ITEMS = f"""
 SELECT {_COLUMNS.replace("e.content,", "NULL::jsonb AS content,")} FROM entry e
-JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
+JOIN unnest($1::item_key[]) AS k
   ON e.tenant = k.tenant AND e.source = k.source AND e.kind = k.kind AND e.id = k.id
 ORDER BY e.entry_id
 FOR UPDATE OF e
@@ -51,11 +51,7 @@ _ENDS_TOUCH = "entry.touched IS NOT NULL AND excluded.revision > entry.revision 
 _PUT_DESIRED = f"""
 INSERT INTO entry (entry_id, tenant, source, kind, id, assignee, revision, plan, intent, reason, directory, mailbox,
                    content, content_hash, owed, due_at, published_at, since, calendar, assigner, notice, correlation)
-SELECT * FROM unnest(
-    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::text[],
-    $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::bytea[], $15::boolean[], $16::timestamptz[],
-    $17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[], $21::text[], $22::text[]
-) ORDER BY 1
+SELECT * FROM unnest($1::entry_plan[]) ORDER BY 1
 ON CONFLICT (entry_id) DO UPDATE SET
     revision = excluded.revision, plan = excluded.plan, intent = excluded.intent, reason = excluded.reason,
     directory = excluded.directory, mailbox = excluded.mailbox, content = excluded.content,
@@ -246,7 +242,6 @@ FROM (
 ) d
 """
 
-_PUT_WIDTH = 22
 _RECORD_WIDTH = 21
 
 
@@ -329,17 +324,8 @@ class Open:
 
 async def lock_of_items(connection: Connection, keys: Iterable[ItemKey]) -> list[Entry]:
     """All entries of these items, locked until the transaction ends; of what is planned only the hash."""
-    wanted = sorted(keys)
-    if not wanted:
-        return []
-    rows = await connection.fetch(
-        _LOCK_OF_ITEMS,
-        [key.tenant for key in wanted],
-        [key.source for key in wanted],
-        [key.kind.value for key in wanted],
-        [key.id for key in wanted],
-    )
-    return [_entry(row) for row in rows]
+    wanted = list(keys)
+    return [_entry(row) for row in await connection.fetch(_LOCK_OF_ITEMS, wanted)] if wanted else []
 
 
 async def look(connection: Connection, entry_ids: list[UUID]) -> list[Entry]:
@@ -360,10 +346,8 @@ async def by_event(
 
 async def put_desired(connection: Connection, planned: list[Planned]) -> None:
     """Store new desired states; what is applied is left as it is."""
-    if not planned:
-        return
-    rows = [_desired_row(plan) for plan in planned]
-    await connection.execute(_PUT_DESIRED, *_shortened(_transpose(rows, _PUT_WIDTH)))
+    if planned:
+        await connection.execute(_PUT_DESIRED, [_desired_row(plan) for plan in planned])
 
 
 async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[Loaded]:
@@ -550,27 +534,26 @@ def _target(row: asyncpg.Record) -> Place | None:
 
 
 def _desired_row(planned: Planned) -> tuple[object, ...]:
+    """An `entry_plan`, as migration 18 has it."""
     entry, desired = planned.entry, planned.entry.desired
+    place = desired.place
     return (
         entry.entry_id,
-        entry.item.tenant,
-        entry.item.source,
-        entry.item.kind.value,
-        entry.item.id,
+        *entry.item,
         entry.assignee,
         desired.revision,
         desired.plan,
-        desired.intent.value,
-        desired.reason.value,
-        desired.place.directory if desired.place else None,
-        desired.place.mailbox if desired.place else None,
+        desired.intent,
+        desired.reason,
+        place.directory if place is not None else None,
+        place.mailbox if place is not None else None,
         desired.content.decode() if desired.content is not None else None,
         desired.content_hash,
         entry.owed,
         planned.due_at,
         planned.published_at,
         entry.since,
-        desired.place.calendar if desired.place else None,
+        place.calendar if place is not None else None,
         desired.assigner,
         desired.notice,
         planned.correlation,

@@ -17,7 +17,7 @@ _MODELS: dict[Kind, type[ItemUpserted]] = {Kind.ACTION: ActionUpserted, Kind.CON
 _OF_KEYS = """
 SELECT i.tenant, i.source, i.kind, i.id, i.revision, i.content_hash, i.body
 FROM item i
-JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source, kind, id)
+JOIN unnest($1::item_key[]) AS k
   ON i.tenant = k.tenant AND i.source = k.source AND i.kind = k.kind AND i.id = k.id
 ORDER BY i.tenant, i.source, i.kind, i.id
 """
@@ -26,24 +26,19 @@ _LOCK_BARE = _LOCK.replace("i.body", "NULL::jsonb AS body")
 
 REVISIONS_KEPT_MAX = 10
 
-_ROWS = """unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::text[], $9::jsonb[],
-    $10::timestamptz[]
-) AS n (tenant, source, kind, id, revision, content_hash, project, owner, body, published_at)"""
-
-_INSERT = f"""
+_INSERT = """
 INSERT INTO item (tenant, source, kind, id, revision, content_hash, project, owner, body, revisions, revised_at)
 SELECT tenant, source, kind, id, revision, content_hash, project, owner, body, ARRAY[revision], ARRAY[published_at]
-FROM {_ROWS} ORDER BY 1, 2, 3, 4
+FROM unnest($1::item_revision[]) ORDER BY 1, 2, 3, 4
 ON CONFLICT DO NOTHING
-"""  # noqa: S608
+"""
 
 _UPDATE = f"""
 UPDATE item i SET revision = n.revision, content_hash = n.content_hash, project = n.project, owner = n.owner,
                   body = n.body, received_at = now(),
                   revisions = (n.revision || i.revisions)[1:{REVISIONS_KEPT_MAX}],
                   revised_at = (n.published_at || i.revised_at)[1:{REVISIONS_KEPT_MAX}]
-FROM {_ROWS}
+FROM unnest($1::item_revision[]) AS n
 WHERE i.tenant = n.tenant AND i.source = n.source AND i.kind = n.kind AND i.id = n.id
 """  # noqa: S608
 
@@ -68,7 +63,7 @@ class StoredItem:
     content_hash: bytes
     item: ItemUpserted | None
     published_at: datetime | None = None
-    body: str | None = None
+    body: bytes | None = None
     """Of a revision to be stored: the item in JSON."""
 
 
@@ -97,7 +92,7 @@ async def of_keys(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemK
 
 
 async def _fetch(connection: Connection, query: str, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
-    rows = await connection.fetch(query, *_columns(sorted(keys)))
+    rows = await connection.fetch(query, list(keys))
     found = {}
     for tenant, source, kind, item_id, revision, content_hash, body in (row.values() for row in rows):
         item = _MODELS[_KINDS[kind]].model_validate_json(body) if body else None
@@ -132,32 +127,16 @@ async def put(connection: Connection, items: dict[ItemKey, StoredItem], known: C
     """
     fresh = {key: item for key, item in items.items() if key not in known}
     if fresh:
-        status = await connection.execute(_INSERT, *_rows(fresh))
+        status = await connection.execute(_INSERT, [_row(*one) for one in fresh.items()])
         if int(status.rpartition(" ")[2]) != len(fresh):
             raise RacedError
     changed = {key: item for key, item in items.items() if key in known}
     if changed:
-        await connection.execute(_UPDATE, *_rows(changed))
+        await connection.execute(_UPDATE, [_row(*one) for one in changed.items()])
 
 
-def _rows(items: dict[ItemKey, StoredItem]) -> tuple[list[object], ...]:
-    stored = list(items.values())
-    return (
-        *_columns(items),
-        [item.revision for item in stored],
-        [item.content_hash for item in stored],
-        [item.item.project if item.item else None for item in stored],
-        [item.item.owner if item.item else None for item in stored],
-        [item.body for item in stored],
-        [item.published_at for item in stored],
-    )
-
-
-def _columns(keys: Iterable[ItemKey]) -> tuple[list[object], ...]:
-    keys = list(keys)
-    return (
-        [key.tenant for key in keys],
-        [key.source for key in keys],
-        [key.kind.value for key in keys],
-        [key.id for key in keys],
-    )
+def _row(key: ItemKey, stored: StoredItem) -> tuple[object, ...]:
+    item = stored.item
+    project, owner = (item.project, item.owner) if item is not None else (None, None)
+    body = stored.body.decode() if stored.body is not None else None
+    return (*key, stored.revision, stored.content_hash, project, owner, body, stored.published_at)

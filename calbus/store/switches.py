@@ -186,6 +186,24 @@ class Settings:
     activated_at: dict[SettingKey, datetime] = field(default_factory=dict)
     """Of accounts: the beginning of what is written."""
 
+    # A plain tuple equals a key and is made in a fraction of the time; and the scope of a key says what a setting is.
+
+    def tenant(self, tenant: str) -> TenantSettings | None:
+        """The tenant's own."""
+        return self.events.get((tenant, Scope.TENANT, ""))  # type: ignore[call-overload, no-any-return]
+
+    def project(self, tenant: str, project: str) -> ProjectSettings | None:
+        """A project's."""
+        return self.events.get((tenant, Scope.PROJECT, project))  # type: ignore[call-overload, no-any-return]
+
+    def account(self, tenant: str, user: str) -> AccountSettings | AccountUnlinked | None:
+        """A user's."""
+        return self.events.get((tenant, Scope.ACCOUNT, user))  # type: ignore[call-overload, no-any-return]
+
+    def activated(self, tenant: str, user: str) -> datetime | None:
+        """When a user's account was activated."""
+        return self.activated_at.get((tenant, Scope.ACCOUNT, user))  # type: ignore[call-overload, no-any-return]
+
 
 def key_of(settings: SettingsEvent) -> SettingKey:
     """The row that this setting is kept in."""

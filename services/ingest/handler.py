@@ -326,8 +326,8 @@ def count_outcomes(outcomes: Iterable[Told]) -> None:
 
 def _published_at(record: ConsumerRecord) -> datetime:
     """The record's timestamp; now, if it cannot be one (a producer that counts in microseconds, say)."""
-    now_ms = int(time.time() * 1_000)
-    return datetime.fromtimestamp((record.timestamp if 0 < record.timestamp <= now_ms else now_ms) / 1_000, UTC)
+    now_s, published_s = time.time(), record.timestamp / 1_000
+    return datetime.fromtimestamp(published_s if 0 < published_s <= now_s else now_s, UTC)
 
 
 def _key_of_tombstone(key: bytes | None) -> switches.SettingKey:

@@ -27,10 +27,10 @@ from calbus.store.entries import Planned
 from calbus.store.items import StoredItem
 from calbus.store.switches import SettingKey, Settings
 from calbus.values import value
-from schemas.items import ActionUpserted, ContactUpserted, ItemEvent, ItemUpserted
+from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemEvent, ItemUpserted
 from schemas.reasons import Reason
 from schemas.results import Ending
-from schemas.switches import AccountSettings, AccountUnlinked, Leftovers, ProjectSettings, Scope, TenantSettings
+from schemas.switches import AccountUnlinked, Leftovers, Scope
 from services.ingest.planner import Decision, Standing, Switches, decide
 
 # A writer that got the wake-up has long been at work by then; for one that did not, the sweeper sends another. Much
@@ -83,6 +83,7 @@ def key_of(event: ItemEvent) -> ItemKey:
 
 
 _UPSERTED = (ActionUpserted, ContactUpserted)
+_NAMES = {event: event.__name__.encode() for event in (*_UPSERTED, ActionDeleted, ContactDeleted)}
 
 
 def upserted(event: ItemEvent) -> ItemUpserted | None:
@@ -94,15 +95,22 @@ def settings_needed(
     versions: dict[ItemKey, list[ItemUpserted]], entries: Iterable[Entry], tenants: Iterable[str]
 ) -> set[SettingKey]:
     """The settings that planning these versions of items, and these entries, asks for."""
-    needed = {SettingKey(tenant, Scope.TENANT, "") for tenant in tenants}
-    needed.update(SettingKey(entry.item.tenant, Scope.ACCOUNT, entry.assignee) for entry in entries)
+    users = {(entry.item.tenant, entry.assignee) for entry in entries}
+    projects: set[tuple[str, str]] = set()
     for key, items in versions.items():
+        tenant = key.tenant
         for item in items:
-            users = item.assignees if item.owner is None else (*item.assignees, item.owner)
-            needed.update(SettingKey(key.tenant, Scope.ACCOUNT, user) for user in users)
+            for user in item.assignees:
+                users.add((tenant, user))
+            if item.owner is not None:
+                users.add((tenant, item.owner))
             if item.project is not None:
-                needed.add(SettingKey(key.tenant, Scope.PROJECT, item.project))
-    return needed
+                projects.add((tenant, item.project))
+    return {
+        *(SettingKey(tenant, Scope.TENANT, "") for tenant in tenants),
+        *(SettingKey(tenant, Scope.PROJECT, project) for tenant, project in projects),
+        *(SettingKey(tenant, Scope.ACCOUNT, user) for tenant, user in users),
+    }
 
 
 def take_in(
@@ -151,7 +159,7 @@ def plan_anew(
     return intake
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Cause:
     """Why an item is planned. `since`, for new assignees, is None when a setting, not a message, is the cause."""
 
@@ -161,6 +169,7 @@ class _Cause:
 
 
 _NO_EVENT = _Cause()
+_NOTHING_APPLIED = Applied()
 
 
 def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
@@ -173,8 +182,8 @@ def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
 def _incoming(arrival: Arrival) -> StoredItem:
     """The message as an item to be stored; put into JSON once, for the row and for its hash."""
     event = arrival.event
-    body = event.model_dump_json()
-    content_hash = blake2b(f"{type(event).__name__}{body}".encode(), digest_size=16).digest()
+    body = event.to_json()
+    content_hash = blake2b(_NAMES[type(event)] + body, digest_size=16).digest()
     item = upserted(event)
     return StoredItem(event.revision, content_hash, item, arrival.published_at, body if item is not None else None)
 
@@ -210,7 +219,7 @@ def _plan_item(
             item=key,
             assignee=assignee,
             desired=desired,
-            applied=before.applied if before else Applied(),
+            applied=before.applied if before else _NOTHING_APPLIED,
             owed=_needs_writer(desired, before.applied if before else None),
             since=standing.since,
             parked=before is not None and _stays_parked(before, removal),
@@ -255,28 +264,16 @@ def _concerned(stored: StoredItem, entries: dict[str, Entry], *, new_revision: b
 
 def switches_of(key: ItemKey, stored: StoredItem, assignee: str, settings: Settings) -> Switches:
     """The settings that bear on an item for one assignee."""
-    project = stored.item.project if stored.item is not None else None
-    tenant_settings = settings.events.get(SettingKey(key.tenant, Scope.TENANT, ""))
-    project_settings = settings.events.get(SettingKey(key.tenant, Scope.PROJECT, project)) if project else None
-    account_key = SettingKey(key.tenant, Scope.ACCOUNT, assignee)
-    owner = stored.item.owner if stored.item is not None else None
-    # The scope of its key says what a setting is.
-    account = _account(settings, account_key)
-    if owner is None or owner == assignee:
-        owners = account if owner is not None else None
-    else:
-        owners = _account(settings, SettingKey(key.tenant, Scope.ACCOUNT, owner))
+    tenant, item = key.tenant, stored.item
+    project, owner = (item.project, item.owner) if item is not None else (None, None)
+    account = settings.account(tenant, assignee)
     return Switches(
-        cast("TenantSettings | None", tenant_settings),
-        cast("ProjectSettings | None", project_settings),
+        settings.tenant(tenant),
+        settings.project(tenant, project) if project is not None else None,
         account,
-        owners,
-        settings.activated_at.get(account_key),
+        account if owner == assignee else settings.account(tenant, owner) if owner is not None else None,
+        settings.activated(tenant, assignee),
     )
-
-
-def _account(settings: Settings, key: SettingKey) -> AccountSettings | AccountUnlinked | None:
-    return cast("AccountSettings | AccountUnlinked | None", settings.events.get(key))
 
 
 def _desired(before: Entry | None, decision: Decision, revision: int) -> Desired:

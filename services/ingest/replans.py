@@ -4,7 +4,7 @@ The cursor moves in the transaction that stores the plans, so that a crash repea
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from calbus.outage import Dependency
 from calbus.settings import KafkaSettings
 from calbus.store import entries, items, outbox, switches
 from calbus.store.connection import Connection
-from calbus.store.entries import Due
+from calbus.store.entries import Due, Planned
 from calbus.store.touched import end_overrides, overrides_of
 from calbus.telemetry import PLANS, REPLAN_ITEMS_LEFT, REPLAN_PENDING, REPLANNED_ITEMS, log
 from schemas.events import Topic
@@ -195,6 +195,6 @@ class Replanner:
                 continue
             due_at = self._pace.due_at(target.lane, replan.setting, replan.begun_at, now)
             if due_at is not None:
-                intake.planned[name] = replace(planned, due_at=due_at)
+                intake.planned[name] = Planned(planned.entry, due_at, planned.published_at, planned.correlation)
                 left.add(planned.entry.entry_id)
         return left

@@ -1,6 +1,7 @@
 """When an entry begins and ends. Pure: wall clocks, zones and daylight saving, nothing else."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from calbus.values import value
@@ -25,9 +26,9 @@ def slot_of(item: ItemUpserted, start: datetime | date, tenant_zone: str, defaul
     zone_name = item.time_zone or tenant_zone
     if item.all_day:
         return _whole_days(item, start, zone_name)
-    zone = ZoneInfo(zone_name)
-    if item.end is not None and (slot := _plain_slot(start, item.end, zone, zone_name)) is not None:
+    if item.end is not None and (slot := _plain_slot(start, item.end, zone_name)) is not None:
         return slot
+    zone = ZoneInfo(zone_name)
     begin = _instant(start, zone)
     end = begin
     if item.end is not None:
@@ -43,17 +44,26 @@ def slot_of(item: ItemUpserted, start: datetime | date, tenant_zone: str, defaul
     return Slot(local_begin.replace(tzinfo=None), local_end.replace(tzinfo=None), zone_name)
 
 
-def _plain_slot(start: datetime | date, end: datetime | date, zone: ZoneInfo, zone_name: str) -> Slot | None:
+def _plain_slot(start: datetime | date, end: datetime | date, zone_name: str) -> Slot | None:
     """What nearly every item asks for: two wall-clock times far from any change of clocks. None if it is not that."""
     if not isinstance(start, datetime) or not isinstance(end, datetime) or start.tzinfo or end.tzinfo or end <= start:
         return None
-    first = start.replace(tzinfo=zone)
-    offset = first.utcoffset()
-    if offset != first.replace(fold=1).utcoffset():
+    first, last = start.date(), end.date()
+    if not _steady_clock(zone_name, first):
         return None
-    last = end.replace(tzinfo=zone)
-    same = offset == last.utcoffset() == last.replace(fold=1).utcoffset()
-    return Slot(start, end, zone_name) if same else None
+    plain = last == first or (last - first <= _DAY and _steady_clock(zone_name, last))
+    return Slot(start, end, zone_name) if plain else None
+
+
+_DAY = timedelta(days=1)
+
+
+# Items are of the weeks around today, and their tenants in few zones.
+@lru_cache(maxsize=8_192)
+def _steady_clock(zone_name: str, day: date) -> bool:
+    """Whether the zone's clocks run without a change from the noon before this day to the noon after it."""
+    noon = datetime.combine(day, time(12), ZoneInfo(zone_name))
+    return (noon - _DAY).utcoffset() == noon.utcoffset() == (noon + _DAY).utcoffset()
 
 
 def _happens_twice(moment: datetime) -> bool:

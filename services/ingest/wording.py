@@ -82,8 +82,8 @@ def word(
 
 def own_subject(item: ItemUpserted) -> str | None:
     """What DEFAULT_SUBJECT gives, without Jinja2: most entries need no more. None if that has to be made to fit."""
-    subject = f"{icon_of(item)} {plain(' '.join(item.title.split()))}"
-    return _SUBJECT.tidy(subject) if fits(subject, SUBJECT_MAX_UNITS) else None
+    subject = " ".join((icon_of(item), *plain(item.title).split()))
+    return subject if fits(subject, SUBJECT_MAX_UNITS) else None
 
 
 def own_body(item: ItemUpserted, texts: Texts) -> str | None:

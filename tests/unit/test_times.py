@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.times import Slot, slot_of
+from services.ingest.times import Slot, _steady_clock, slot_of
 from tests.unit import strategies as some
 from tests.unit.strategies import upserted
 
@@ -208,3 +208,20 @@ def test_neither_time_is_ambiguous_in_its_zone(fields: dict[str, Any], zone: str
 def test_a_time_that_happens_twice_is_the_first_and_said_in_utc() -> None:
     planned = slot(start="2026-10-25T02:30", end="2026-10-25T04:00")
     assert planned == Slot(datetime(2026, 10, 25, 0, 30), datetime(2026, 10, 25, 3, 0), "UTC")
+
+
+@given(
+    st.builds(lambda change, shift: (change[0], change[1] + shift), st.sampled_from(some.CHANGES), some.around)
+    | st.tuples(some.zones, some.wall_clocks)
+)
+def test_a_clock_that_is_called_steady_shows_every_time_of_the_day_once(place: tuple[str, datetime]) -> None:
+    zone, day = ZoneInfo(place[0]), place[1].date()
+    midnight = datetime.combine(day, time(), zone)
+    clocks = [(midnight + timedelta(minutes=minutes)).replace(fold=fold) for minutes in range(1_440) for fold in (0, 1)]
+    if _steady_clock(place[0], day):
+        assert len({clock.utcoffset() for clock in clocks}) == 1
+
+
+def test_a_clock_is_steady_but_for_the_days_around_a_change() -> None:
+    unsteady = [day for day in range(1, 32) if not _steady_clock(AMSTERDAM, date(2026, 10, day))]
+    assert unsteady == [24, 25]
