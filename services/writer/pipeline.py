@@ -24,8 +24,8 @@ YOUNG_S = 0.05
 SINGLES_MAX = 4
 # Works that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
 LINGERING_MAX_WORKS = 5_000
-# Where one tenant has more than half of all that is in hand, so many jobs of each other may begin however little room is
-# left, and one call for each other directory: one that hangs holds up only itself.
+# Where one tenant has more than half of what is in hand, so many jobs of each other may begin however little room there
+# is, and one call for each other directory: one that hangs holds up only itself.
 TENANT_LEAST_JOBS = BATCH_MAX_REQUESTS
 
 
