@@ -131,6 +131,11 @@ class Pipeline:
     async def drain(self) -> None:
         """Begin no more calls, and wait until nothing is in hand: what was not asked yet is given back, due at once."""
         self._handing_over = True
+        held, self._held = self._held, {}
+        for works in held.values():
+            for work in works:
+                self._asking[work.job.lane] += 1  # for a moment: that it is placed takes it off again
+                self._place(work)
         for works in self._ready.values():
             for work in works:
                 self._place(work)

@@ -1,0 +1,236 @@
+"""Jobs on their way through the pipeline: what a hanging tenant, a hand-over and a fault of ours do to the others."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from structlog.testing import capture_logs
+
+from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place
+from calbus.lifecycle import at_most
+from calbus.store.entries import Loaded
+from schemas.items import Kind
+from schemas.reasons import Reason
+from services.writer.handler import Handler, Report, Work
+from services.writer.lanes import Job
+from services.writer.pipeline import TENANT_LEAST_JOBS, Pipeline
+from services.writer.reconciler import Step
+from tests.support.waiting import until
+
+CALLS = 4
+IN_FLIGHT = 3
+
+
+def job(number: int, tenant: str, mailbox: str) -> Job:
+    return Job(UUID(int=number), f"{tenant}/{mailbox}", tenant)
+
+
+def loaded(one: Job) -> Loaded:
+    place = Place(f"directory-of-{one.tenant}", one.lane)
+    desired = Desired(1, 1, Intent.PRESENT, Reason.WRITTEN, place, b"{}", b"hash")
+    item = ItemKey(one.tenant, "planner", Kind.ACTION, str(one.entry_id))
+    entry = Entry(one.entry_id, item, "user", desired, Applied(), owed=True)
+    return Loaded(entry, 1, 0, None, None)
+
+
+class Calls(Handler):
+    """Each work takes one call, which lasts until its tenant is let go."""
+
+    def __init__(self, *hanging: str) -> None:
+        self.gates = {tenant: asyncio.Event() for tenant in hanging}
+        self.begun: Counter[str] = Counter()
+        self.under_way: Counter[str] = Counter()
+        self.most_under_way = 0
+        self.records_fail = False
+
+    async def load(self, jobs: Sequence[Job]) -> tuple[list[Report], list[Work]]:
+        return [], [Work(one, (found := loaded(one)), found.entry) for one in jobs]
+
+    def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:
+        if work.wrote:
+            work.over = True
+        else:
+            work.step = Step.CREATE
+        return None
+
+    async def send(self, works: Sequence[Work]) -> None:
+        for work in works:
+            self.begun[work.job.tenant] += 1
+            self.under_way[work.job.lane] += 1
+            self.most_under_way = max(self.most_under_way, self.under_way[work.job.lane])
+        if (gate := self.gates.get(works[0].job.tenant)) is not None:
+            await gate.wait()
+        else:
+            await asyncio.sleep(0)
+        for work in works:
+            self.under_way[work.job.lane] -= 1
+            work.wrote, work.step = True, None
+
+    async def record(self, works: Sequence[Work]) -> list[Report]:
+        if self.records_fail:
+            raise ValueError("a fault of ours")
+        return [Report(work.job, settled=work.wrote, again=not work.wrote) for work in works]
+
+
+class Bench:
+    """A pipeline and what it told."""
+
+    def __init__(self, handler: Calls, broken: Exception | None = None) -> None:
+        self.reports: list[Report] = []
+        self.broken: list[Job] = []
+        self.answered: list[Job] = []
+        self._error = broken
+        self.pipeline = Pipeline(
+            handler,
+            max_calls=CALLS,
+            max_in_flight=IN_FLIGHT,
+            answered=self.answered.append,
+            reported=self._reported,
+            broken=self._broken,
+            changed=lambda: None,
+        )
+
+    async def _reported(self, reports: list[Report]) -> None:
+        self.reports += reports
+
+    async def _broken(self, one: Job) -> None:
+        self.broken.append(one)
+        if self._error is not None:
+            raise self._error
+
+    async def turns(self, number: int = 50) -> None:
+        """Let everything happen that waits for nothing."""
+        for _ in range(number):
+            await asyncio.sleep(0)
+
+    async def told_of(self, number: int) -> None:
+        """Wait until so many jobs are through, one way or the other."""
+
+        async def through() -> bool:
+            return len(self.reports) + len(self.broken) >= number
+
+        await until(through, f"{number} jobs to be through", timeout_s=20.0)
+
+
+async def test_what_was_not_sent_is_given_back_when_mailboxes_change_hands() -> None:
+    handler = Calls("slow")
+    bench = Bench(handler)
+    # In some mailboxes there is one, in one there are more than may ask at a time.
+    jobs = [job(number, "slow", str(max(number, 20))) for number in range(200)]
+    bench.pipeline.begin(jobs)
+    await bench.turns()
+    begun = handler.begun["slow"]
+    assert begun <= CALLS * 20
+    with pytest.raises(TimeoutError):
+        await at_most(0.2, bench.pipeline.drain())
+    given_back = [report for report in bench.reports if report.again]
+    assert len(given_back) == len(jobs) - begun
+    # Only what was under way is left; nothing is begun when it ends.
+    handler.gates["slow"].set()
+    await at_most(10.0, bench.pipeline.drain())
+    assert handler.begun["slow"] == begun
+    assert sorted(str(report.job.entry_id) for report in bench.reports) == sorted(str(one.entry_id) for one in jobs)
+    # Afterwards it works as before.
+    bench.pipeline.resume()
+    bench.pipeline.begin([job(1_000, "other", "a")])
+    await bench.turns()
+    assert handler.begun["other"] == 1
+
+
+async def test_a_hanging_tenant_leaves_calls_to_the_others() -> None:
+    handler = Calls("slow")
+    bench = Bench(handler)
+    bench.pipeline.begin([job(number, "slow", str(number)) for number in range(CALLS * 20 * 2)])
+    await bench.turns()
+    assert handler.begun["slow"] == CALLS * 20
+    assert bench.pipeline.room == 0
+    assert bench.pipeline.is_one_tenants
+    assert bench.pipeline.has_room_for("quick")
+    assert not bench.pipeline.has_room_for("slow")
+    bench.pipeline.begin([job(1_000 + number, "quick", str(number)) for number in range(TENANT_LEAST_JOBS)])
+    await bench.turns()
+    assert handler.begun["quick"] == TENANT_LEAST_JOBS
+    assert handler.begun["slow"] == CALLS * 20
+    handler.gates["slow"].set()
+    await at_most(10.0, bench.pipeline.drain())
+
+
+async def test_many_tenants_together_have_no_more_calls_than_are_set() -> None:
+    names = [f"t{number}" for number in range(3 * CALLS)]
+    handler = Calls(*names)
+    bench = Bench(handler)
+    bench.pipeline.begin([job(number, name, "a") for number, name in enumerate(names)])
+    await bench.turns()
+    assert sum(handler.begun.values()) == CALLS
+    for gate in handler.gates.values():
+        gate.set()
+    await at_most(10.0, bench.pipeline.drain())
+
+
+async def test_no_more_of_one_mailbox_ask_at_a_time_than_may() -> None:
+    handler = Calls()
+    bench = Bench(handler)
+    bench.pipeline.begin([job(number, "t", "one") for number in range(CALLS * 20)])
+    await bench.told_of(CALLS * 20)
+    assert handler.most_under_way == IN_FLIGHT
+    assert all(report.settled for report in bench.reports)
+
+
+async def test_what_waits_for_a_mailbox_that_goes_to_rest_is_over_however_much_it_is() -> None:
+    class Resting(Calls):
+        rests = False
+
+        def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:
+            if self.rests:
+                work.over = True
+                return None
+            return super().prepare(work)
+
+    handler = Resting("t")
+    bench = Bench(handler)
+    for at in range(0, 4_000, 400):
+        bench.pipeline.begin([job(at + number, "t", "one") for number in range(400)])
+    await bench.turns()
+    handler.rests = True
+    handler.gates["t"].set()
+    await bench.told_of(4_000)
+    assert bench.broken == []
+
+
+async def test_a_fault_in_giving_up_one_job_forgets_no_other() -> None:
+    handler = Calls()
+    handler.records_fail = True
+    bench = Bench(handler, broken=ValueError("and another"))
+    jobs = [job(number, "t", str(number)) for number in range(30)]
+    with capture_logs() as logged:
+        bench.pipeline.begin(jobs)
+        await bench.told_of(len(jobs))
+    assert sum(line["event"] == "a job is left to the sweeper" for line in logged) == len(jobs)
+    await at_most(10.0, bench.pipeline.drain())
+    assert bench.pipeline.room == CALLS * 20
+    assert {one.entry_id for one in bench.broken} == {one.entry_id for one in jobs}
+
+
+async def test_who_is_tried_alone_is_recorded_alone() -> None:
+    class Choosy(Calls):
+        def __init__(self) -> None:
+            super().__init__()
+            self.groups: list[list[bool]] = []
+
+        async def record(self, works: Sequence[Work]) -> list[Report]:
+            self.groups.append([work.job.alone for work in works])
+            await asyncio.sleep(0.01)
+            if any(work.job.entry_id.int == 7 for work in works):
+                raise ValueError("a fault of ours")
+            return await super().record(works)
+
+    handler = Choosy()
+    bench = Bench(handler)
+    with capture_logs():
+        bench.pipeline.begin([job(number, "t", str(number)) for number in range(20)])
+        await bench.told_of(20)
+    assert [one.entry_id.int for one in bench.broken] == [7]
+    assert all(len(group) == 1 for group in handler.groups if any(group))
