@@ -30,7 +30,7 @@ def test_items_are_about_600_bytes_and_both_kinds() -> None:
 
 
 def test_a_page_and_a_file_come_of_it(tmp_path: Path) -> None:
-    row = result_row([Used(100, 1.0, 0.01, 0.005, 0.005), Used(100, 2.0, 0.02, 0.005, 0.005)])
+    row = result_row([Used(100, 1.0, 0.01, 0.001, 0.005, 0.005), Used(100, 2.0, 0.02, 0.002, 0.005, 0.005)])
     figures = {
         "events": 100,
         "rounds": 2,

@@ -77,6 +77,17 @@ TEST_TIMES = {
 }
 
 
+def _setting(event: TenantSettings | ProjectSettings | AccountSettings) -> str:
+    """Its scope and name, as they are stored."""
+    match event:
+        case TenantSettings():
+            return "tenant "
+        case ProjectSettings():
+            return f"project {event.project}"
+        case AccountSettings():
+            return f"account {event.user}"
+
+
 class World:
     """One deployment of calbus: `topics`, database and whatever services a test starts in it."""
 
@@ -94,6 +105,8 @@ class World:
         self.change_ids: list[str] = []
         # Every record of the changes topic in its order, repeated ones too, with its CloudEvents id.
         self.told: dict[str, list[tuple[str, Change]]] = defaultdict(list)
+        # By tenant: the highest revision that was published of each setting.
+        self.settings_sent: dict[str, dict[str, int]] = defaultdict(dict)
         self.admin_ports: dict[int, int] = {}
         self.dead_letters: list[tuple[DeadLetter, Any]] = []
 
@@ -168,6 +181,9 @@ class World:
             headers = headers_for(type(event), event_id=str(uuid4()), source="/tests", time=datetime.now(UTC))
             value = event.model_dump_json(exclude_unset=True).encode()
             await self.producer.send(name, key=key_of(event).encode(), value=value, headers=headers)
+            if isinstance(event, TenantSettings | ProjectSettings | AccountSettings):
+                sent = self.settings_sent[event.tenant]
+                sent[_setting(event)] = max(event.revision, sent.get(_setting(event), 0))
         await self.producer.flush()
 
     async def publish_raw(
@@ -333,11 +349,13 @@ class Tenant:
         await self.publish(ProjectSettings(tenant=self.id, project=project, revision=revision, **given))
 
     async def settings_known(self, count: int) -> None:
-        """Wait until so many settings of this tenant are stored."""
+        """Wait until so many settings of this tenant are stored, and what was published of each."""
 
         async def known() -> bool:
-            rows = await self.world.fetch("SELECT count(*) FROM setting WHERE tenant = $1", self.id)
-            return bool(rows[0][0] >= count)
+            rows = await self.world.fetch("SELECT scope, name, revision FROM setting WHERE tenant = $1", self.id)
+            stored = {f"{scope} {name}": revision for scope, name, revision in rows}
+            sent = self.world.settings_sent[self.id]
+            return len(stored) >= count and all(stored.get(name, 0) >= revision for name, revision in sent.items())
 
         await until(known, "the settings to be stored")
 
