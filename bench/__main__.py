@@ -88,7 +88,7 @@ def idle(entries: Entries = 200, latency_ms: Latency = 50.0, into: Into = RESULT
 
 @app.command()
 def two_writers(
-    entries: Entries = 2_000,
+    entries: Entries = 8_000,
     mailboxes: Mailboxes = 500,
     latency_ms: Latency = 50.0,
     calls: Annotated[int, typer.Option(help="Calls that each writer has in flight.")] = 4,
