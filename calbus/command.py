@@ -19,6 +19,14 @@ S = TypeVar("S", bound=Settings)
 Configure = Callable[[Settings], None]
 
 
+class CommandError(Exception):
+    """Ends a command with a sentence that says what is wrong and whose move it is."""
+
+    def __init__(self, sentence: str, code: int = EXIT_FAILURE) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
 class Command:
     """A command whose options are the fields of a settings model."""
 
@@ -41,7 +49,10 @@ class Command:
         self.app()()
 
     def app(self) -> typer.Typer:
-        """The command line of this command alone. Ends with EXIT_USAGE, and a line for each, if settings are wrong."""
+        """The command line of this command alone.
+
+        Ends with EXIT_USAGE, and a line for each, if settings are wrong; with a CommandError's sentence and code.
+        """
 
         def call(**given: str | None) -> None:
             arguments = {name: given.pop(name) for name in self._arguments}
@@ -54,6 +65,8 @@ class Command:
             except SettingsError as error:
                 typer.echo(error, err=True)
                 raise typer.Exit(EXIT_USAGE) from None
+            except CommandError as error:
+                fail(str(error), error.code)
 
         # typer reads a function's signature; this one is made from the settings model.
         parameters = [*self._arguments.items(), *_options(self.settings).items()]
@@ -137,5 +150,5 @@ def fail(sentence: str, code: int = EXIT_FAILURE) -> NoReturn:
     """End the program with this sentence, in red, on standard error."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False).print(sentence, style="red", soft_wrap=True)
+    Console(stderr=True, highlight=False, emoji=False).print(sentence, style="red", soft_wrap=True, markup=False)
     raise typer.Exit(code)

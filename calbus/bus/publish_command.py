@@ -5,30 +5,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from aiokafka.errors import KafkaError
 
-from calbus.bus.publish import Published, PublishError, publish, read_file
+from calbus.bus.asking import publish_all
+from calbus.bus.publish import PublishError, read_file
 from calbus.command import command_of, fail
-from calbus.lifecycle import EXIT_USAGE, at_most
+from calbus.lifecycle import EXIT_USAGE
 from calbus.settings import KafkaSettings
 from calbus.telemetry import configure_logging
-
-KAFKA_TIMEOUT_S = 30.0
 
 
 def _publish(settings: KafkaSettings, file: Path) -> None:
     """Publish the events of a JSON Lines file, each line a CloudEvent in JSON."""
     try:
         messages = read_file(file)
-        if not messages:
-            fail(f"{file} holds no events", EXIT_USAGE)
-        published: Published = asyncio.run(at_most(KAFKA_TIMEOUT_S, publish(settings, messages)))
-    except TimeoutError:
-        fail(f"Kafka (CALBUS_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}) did not answer for {KAFKA_TIMEOUT_S:.0f} s")
     except PublishError as error:
         fail(str(error), EXIT_USAGE)
-    except (OSError, KafkaError) as error:
-        fail(f"Kafka (CALBUS_KAFKA_BOOTSTRAP): {error}")
+    if not messages:
+        fail(f"{file} holds no events", EXIT_USAGE)
+    published = asyncio.run(publish_all(settings, messages))
     for topic, count in sorted(published.items()):
         typer.echo(f"{count:6} to {topic}")
 

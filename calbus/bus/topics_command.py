@@ -3,20 +3,18 @@
 import asyncio
 
 import typer
-from aiokafka.errors import KafkaError
 
+from calbus.bus.asking import asking_kafka
 from calbus.bus.topics import create_topics
-from calbus.command import command_of, fail
+from calbus.command import command_of
 from calbus.settings import KafkaSettings
 from calbus.telemetry import configure_logging
 
 
 def _topics(settings: KafkaSettings) -> None:
     """Make the topics that are not there yet; those that are stay as they are."""
-    try:
+    with asking_kafka(settings):
         created = asyncio.run(create_topics(settings))
-    except (OSError, KafkaError) as error:
-        fail(f"Kafka (CALBUS_KAFKA_BOOTSTRAP): {error}")
     for name in created:
         typer.echo(f"made {name}")
     typer.echo("all topics are there")

@@ -2,57 +2,33 @@
 
 import asyncio
 import sys
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated
-from uuid import uuid4
 
-import asyncpg
-import orjson
 import typer
-from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from calbus.bus.publish import PublishError, key_of, publish
-from calbus.command import command_of
-from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE, at_most
-from calbus.settings import KafkaSettings, PostgresSettings, SettingsError
-from calbus.store.pool import WRONG_DSN
+from calbus.bus.asking import message_of, publish_all
+from calbus.command import CommandError, command_of
+from calbus.lifecycle import EXIT_USAGE
+from calbus.settings import KafkaSettings, PostgresSettings
+from calbus.store.asking import one_connection
 from calbus.store.removals import Waiting, waiting
 from calbus.telemetry import configure_logging
-from schemas.events import TYPE_NAMES, Topic
 from schemas.results import RemovalsConfirmed
 
-KAFKA_TIMEOUT_S = 30.0
-POSTGRES_TIMEOUT_S = 30.0
 ROWS_MAX = 50
 
 out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 
 class ConfirmSettings(KafkaSettings, PostgresSettings):
     """Settings of `calbus confirm-removals`."""
 
 
-class _CommandError(Exception):
-    """Ends the command with a sentence that says whose move it is."""
-
-    def __init__(self, sentence: str, code: int = EXIT_FAILURE) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
 def confirm(settings: ConfirmSettings, tenant: str, user: str | None = None, yes: bool | None = None) -> None:
     """Let removals go that calbus held back because they were so many."""
-    try:
-        _confirm(settings, tenant, user, asked=not yes)
-    except _CommandError as fault:
-        err.print(str(fault), style="red", soft_wrap=True, markup=False)
-        raise typer.Exit(fault.code) from None
-
-
-def _confirm(settings: ConfirmSettings, tenant: str, user: str | None, *, asked: bool) -> None:
     found = asyncio.run(_look(settings, tenant, user))
     whose = f"tenant {tenant}" if user is None else f"user {user} of tenant {tenant}"
     unjudged = sum(row.entries for row in found if row.unjudged)
@@ -64,16 +40,17 @@ def _confirm(settings: ConfirmSettings, tenant: str, user: str | None, *, asked:
         return
     out.print(_table(parked))
     count = sum(row.entries for row in parked)
-    if asked:
+    if not yes:
         if not sys.stdin.isatty():
-            raise _CommandError(
+            raise CommandError(
                 "nothing was confirmed: this is no terminal to ask on; give --yes if it is meant", EXIT_USAGE
             )
         if not typer.confirm(f"Remove these {count} entries from the calendars?"):
-            raise _CommandError("nothing was confirmed: the entries stay where they are")
+            raise CommandError("nothing was confirmed: the entries stay where they are")
     # What was not shown is not confirmed, whatever is parked while the question stands: hence no clock of our own.
     until = max(row.until for row in parked)
-    _publish(settings, RemovalsConfirmed(tenant=tenant, user=user, until=until))
+    request = message_of(RemovalsConfirmed(tenant=tenant, user=user, until=until), "confirm-removals")
+    asyncio.run(publish_all(settings, [request]))
     out.print(f"confirmed: {count} entries of {whose} leave the calendars", markup=False)
 
 
@@ -91,45 +68,8 @@ def _table(parked: list[Waiting]) -> Table:
 
 
 async def _look(settings: ConfirmSettings, tenant: str, user: str | None) -> list[Waiting]:
-    try:
-        connection = await asyncpg.connect(
-            settings.postgres_dsn.get_secret_value(), timeout=POSTGRES_TIMEOUT_S, command_timeout=POSTGRES_TIMEOUT_S
-        )
-    except (ValueError, asyncpg.ClientConfigurationError):
-        raise SettingsError(WRONG_DSN) from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise _CommandError(f"PostgreSQL (CALBUS_POSTGRES_DSN): {str(error) or type(error).__name__}") from None
-    try:
+    async with one_connection(settings) as connection:
         return await waiting(connection, tenant, user)
-    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
-        raise SettingsError("The database's schema is too old for this version of calbus: run `calbus migrate`.") from (
-            None
-        )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise _CommandError(f"PostgreSQL (CALBUS_POSTGRES_DSN): {str(error) or type(error).__name__}") from None
-    finally:
-        await connection.close()
-
-
-def _publish(settings: KafkaSettings, confirmed: RemovalsConfirmed) -> None:
-    envelope = {
-        "specversion": "1.0",
-        "id": str(uuid4()),
-        "source": "/calbus/confirm-removals",
-        "type": TYPE_NAMES[RemovalsConfirmed],
-        "time": datetime.now(UTC).isoformat(),
-        "datacontenttype": "application/json",
-        "data": confirmed.model_dump(mode="json"),
-    }
-    message = (Topic.REQUESTS, key_of(confirmed).encode(), orjson.dumps(envelope))
-    try:
-        asyncio.run(at_most(KAFKA_TIMEOUT_S, publish(settings, [message])))
-    except TimeoutError:
-        raise _CommandError(
-            f"Kafka (CALBUS_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}) did not answer for {KAFKA_TIMEOUT_S:.0f} s"
-        ) from None
-    except (OSError, KafkaError, PublishError) as error:
-        raise _CommandError(f"Kafka (CALBUS_KAFKA_BOOTSTRAP): {error}") from None
 
 
 command = command_of(

@@ -4,9 +4,8 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated
 
-import asyncpg
 import orjson
 import typer
 from rich.console import Console
@@ -14,10 +13,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from calbus.command import command_of
-from calbus.lifecycle import EXIT_FAILURE, at_most
+from calbus.command import command_of, fail
+from calbus.lifecycle import at_most
 from calbus.outage import postgres
 from calbus.settings import BudgetSettings, PostgresSettings
+from calbus.store.asking import asking_postgres
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging
@@ -57,14 +57,10 @@ def _forecast(
     """
     hypothesis = Hypothesis(tenant, bool(enable), backfill, frozenset(project or ()), frozenset(account or ()))
     try:
-        with _progress() as progress:
+        with asking_postgres(), _progress() as progress:
             forecast = asyncio.run(at_most(FORECAST_TIMEOUT_S, _look(settings, hypothesis, progress)))
     except UnknownTenantError:
-        _fail(f"calbus knows no tenant {tenant}: neither settings nor items of it were ever published")
-    except TimeoutError:
-        _fail(f"PostgreSQL (CALBUS_POSTGRES_DSN) did not answer for {FORECAST_TIMEOUT_S:.0f} s")
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        _fail(f"PostgreSQL (CALBUS_POSTGRES_DSN): {str(error) or type(error).__name__}")
+        fail(f"calbus knows no tenant {tenant}: neither settings nor items of it were ever published")
     if json:
         sys.stdout.buffer.write(orjson.dumps(forecast, option=orjson.OPT_NON_STR_KEYS) + b"\n")
     else:
@@ -132,11 +128,6 @@ def _assumed(hypothesis: Hypothesis) -> str:
     if hypothesis.accounts:
         parts.append(f"with {len(hypothesis.accounts)} more accounts allowed")
     return ", ".join(parts) or "as its settings are"
-
-
-def _fail(sentence: str) -> NoReturn:
-    Console(stderr=True, highlight=False).print(sentence, style="red", soft_wrap=True, markup=False)
-    raise typer.Exit(EXIT_FAILURE)
 
 
 command = command_of(

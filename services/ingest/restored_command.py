@@ -5,23 +5,23 @@ ingest has read it and before a writer runs: what was written after the backup i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
-import asyncpg
 import typer
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from calbus.bus.asking import asking_kafka
 from calbus.bus.kafka import client_options, topic_name
-from calbus.command import command_of
-from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE, at_most
+from calbus.command import CommandError, command_of
+from calbus.lifecycle import EXIT_USAGE, at_most
 from calbus.outage import postgres
 from calbus.settings import KafkaSettings, PostgresSettings
 from calbus.store import recovery
+from calbus.store.asking import asking_postgres
 from calbus.store.connection import Connection
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
@@ -37,77 +37,66 @@ REREAD = (Topic.SETTINGS, Topic.ACTIONS, Topic.CONTACTS)
 T = TypeVar("T")
 
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class RestoredSettings(KafkaSettings, PostgresSettings):
     """Settings of `calbus restored`."""
 
 
-class _CommandError(Exception):
-    """Ends the command with a sentence that says whose move it is."""
-
-    def __init__(self, sentence: str, code: int = EXIT_FAILURE) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
 def restored(settings: RestoredSettings, reread_from: datetime | None = None, look_up: bool | None = None) -> None:
     """After PostgreSQL was restored from a backup: first --reread-from, then --look-up. See docs/operations.md."""
-    try:
-        if (reread_from is None) == (not look_up):
-            raise _CommandError("give --reread-from TIME or --look-up, one after the other", EXIT_USAGE)  # noqa: TRY301
-        if reread_from is not None:
-            asyncio.run(_reread(settings, reread_from.replace(tzinfo=reread_from.tzinfo or UTC)))
-        else:
-            asyncio.run(_look_up(settings))
-    except _CommandError as fault:
-        err.print(str(fault), style="red", markup=False)
-        raise typer.Exit(fault.code) from None
-    except TimeoutError:
-        err.print("Kafka (CALBUS_KAFKA_BOOTSTRAP) or PostgreSQL (CALBUS_POSTGRES_DSN) does not answer", style="red")
-        raise typer.Exit(EXIT_FAILURE) from None
-    except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        err.print(f"Kafka or PostgreSQL: {str(error) or type(error).__name__}", style="red", markup=False)
-        raise typer.Exit(EXIT_FAILURE) from None
+    if (reread_from is None) == (not look_up):
+        raise CommandError("give --reread-from TIME or --look-up, one after the other", EXIT_USAGE)
+    if reread_from is not None:
+        asyncio.run(_reread(settings, reread_from.replace(tzinfo=reread_from.tzinfo or UTC)))
+    else:
+        asyncio.run(_look_up(settings))
 
 
 async def _reread(settings: RestoredSettings, since: datetime) -> None:
     await _require_nobody(settings, "ingest", "writer")
     # The numbers first: if this breaks off, it is run again, and more numbers are skipped.
     await _store(settings, recovery.skip_numbers)
-    async with asyncio.timeout(KAFKA_TIMEOUT_S):
-        count = await _rewind(settings, since)
+    with asking_kafka(settings):
+        count = await at_most(KAFKA_TIMEOUT_S, _rewind(settings, since))
     out.print(f"{count:,} messages since {since.isoformat(' ', 'seconds')} are read again: start ingest, and no writer")
 
 
 async def _look_up(settings: RestoredSettings) -> None:
     await _require_nobody(settings, "writer")
-    async with asyncio.timeout(KAFKA_TIMEOUT_S):
-        left = await _left(settings)
+    with asking_kafka(settings):
+        left = await at_most(KAFKA_TIMEOUT_S, _left(settings))
     if left:
-        raise _CommandError(f"ingest has {left:,} messages before it: wait until it has read them, then run this again")
+        raise CommandError(f"ingest has {left:,} messages before it: wait until it has read them, then run this again")
     count = await _store(settings, recovery.doubt_creates)
     out.print(f"{count:,} entries are looked up in their calendars before they are created: start the writers")
 
 
 async def _require_nobody(settings: RestoredSettings, *services: str) -> None:
-    """Raises _CommandError while a member of one of these groups is there."""
-    async with asyncio.timeout(KAFKA_TIMEOUT_S):
-        admin = AIOKafkaAdminClient(**client_options(settings))
-        await admin.start()
-        try:
-            for service in services:
-                [response] = await admin.describe_consumer_groups([f"{settings.topic_prefix}.{service}"])
-                for _, _, state, *_ in response.groups:
-                    if state not in ("Empty", "Dead"):
-                        raise _CommandError(
-                            f"{service} is running, or was until a moment ago: stop it, wait for its session time-out, "
-                            "and run this again",
-                            EXIT_USAGE,
-                        )
-        finally:
-            await admin.close()
+    """Raises CommandError while a member of one of these groups is there."""
+    with asking_kafka(settings):
+        states = await at_most(KAFKA_TIMEOUT_S, _states(settings, services))
+    for service, state in states.items():
+        if state not in ("Empty", "Dead"):
+            raise CommandError(
+                f"{service} is running, or was until a moment ago: stop it, wait for its session time-out, "
+                "and run this again",
+                EXIT_USAGE,
+            )
+
+
+async def _states(settings: RestoredSettings, services: Sequence[str]) -> dict[str, str]:
+    """How Kafka says that each service's group is."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        responses = {
+            service: (await admin.describe_consumer_groups([f"{settings.topic_prefix}.{service}"]))[0]
+            for service in services
+        }
+    finally:
+        await admin.close()
+    return {service: state for service, one in responses.items() for _, _, state, *_ in one.groups}
 
 
 async def _rewind(settings: RestoredSettings, since: datetime) -> int:
@@ -156,7 +145,8 @@ async def _store(settings: RestoredSettings, do: Callable[[Connection], Awaitabl
             async with pool.acquire() as connection, connection.transaction():
                 return await do(connection)
 
-    return await at_most(POSTGRES_TIMEOUT_S, work())
+    with asking_postgres():
+        return await at_most(POSTGRES_TIMEOUT_S, work())
 
 
 command = command_of(

@@ -2,18 +2,18 @@
 
 import asyncio
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated
 
-import asyncpg
 import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from calbus.command import command_of
+from calbus.command import command_of, fail
 from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE, at_most
 from calbus.outage import postgres
 from calbus.settings import PostgresSettings
+from calbus.store.asking import asking_postgres
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.store.unread import Unread
@@ -42,13 +42,9 @@ def _why(settings: PostgresSettings, item: str, assignee: str | None = None, jso
     try:
         name = ItemName(item)
     except NamedOddlyError as error:
-        _fail(str(error), EXIT_USAGE)
-    try:
+        fail(str(error), EXIT_USAGE)
+    with asking_postgres():
         facts, letters = asyncio.run(at_most(DATABASE_TIMEOUT_S, _look(settings, name)))
-    except TimeoutError:
-        _fail(f"PostgreSQL (CALBUS_POSTGRES_DSN) did not answer for {DATABASE_TIMEOUT_S:.0f} s")
-    except asyncpg.PostgresError as error:
-        _fail(f"PostgreSQL (CALBUS_POSTGRES_DSN): {error}")
     stories = [story_of(one, assignee) for one in facts]
     if json:
         sys.stdout.buffer.write(orjson.dumps({"items": stories, "unread": letters if not stories else []}) + b"\n")
@@ -112,11 +108,6 @@ def _lines(out: Console, lines: tuple[Line, ...], indent: int) -> None:
 
 def _indented(out: Console, by: int, markup: str) -> None:
     out.print(f"{' ' * by}{markup}")
-
-
-def _fail(sentence: str, code: int = EXIT_FAILURE) -> NoReturn:
-    Console(stderr=True, highlight=False, emoji=False).print(sentence, style="red", soft_wrap=True, markup=False)
-    raise typer.Exit(code)
 
 
 command = command_of(

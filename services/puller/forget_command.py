@@ -13,30 +13,29 @@ from typing import Annotated, TypeVar
 from uuid import uuid4
 
 import asyncpg
-import orjson
 import typer
-from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from calbus.bus.publish import Message, PublishError, key_of, publish
-from calbus.command import command_of
+from calbus.bus.asking import message_of, publish_all
+from calbus.bus.publish import Message
+from calbus.command import CommandError, command_of
 from calbus.graph.client import graph_client
-from calbus.lifecycle import EXIT_FAILURE, EXIT_USAGE, at_most
+from calbus.lifecycle import EXIT_USAGE, at_most
 from calbus.outage import postgres
 from calbus.settings import GraphSettings, KafkaSettings, PostgresSettings, load
 from calbus.store import erasure, subscriptions
+from calbus.store.asking import asking_postgres
 from calbus.store.connection import Connection
 from calbus.store.erasure import Account, Person, StillLinkedError, Traces, Work
 from calbus.store.migrate import require_schema
 from calbus.store.pool import connect
 from calbus.telemetry import configure_logging
-from schemas.events import TOPICS, TYPE_NAMES, Topic
+from schemas.events import TOPICS, Topic
 from schemas.results import Way
 from schemas.switches import AccountUnlinked, Leftovers
 from services.puller.subscription_settings import SubscriptionSettings
 from services.puller.subscriptions import Subscriber
 
-KAFKA_TIMEOUT_S = 30.0
 LOOK_INTERVAL_S = 0.2
 LEASE_S = 120.0
 WAIT_DEFAULT_S = 300
@@ -49,19 +48,10 @@ _NAMING = frozenset((Topic.ACTIONS, Topic.CONTACTS, Topic.OUTCOMES, Topic.CHANGE
 T = TypeVar("T")
 
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class ForgetSettings(KafkaSettings, PostgresSettings, GraphSettings):
     """Settings of `calbus forget-user`."""
-
-
-class _CommandError(Exception):
-    """Ends the command with a sentence that says whose move it is."""
-
-    def __init__(self, sentence: str, code: int = EXIT_FAILURE) -> None:
-        super().__init__(sentence)
-        self.code = code
 
 
 def forget(
@@ -77,19 +67,13 @@ def forget(
     Entries that stand in the calendar are either removed first or left there: say --remove or --leave. Ingest must be
     running, and with --remove a writer. Safe to run again.
     """
-    try:
-        if remove and leave:
-            raise _CommandError("--remove and --leave are two things: give one", EXIT_USAGE)  # noqa: TRY301
-        wanted = Leftovers.REMOVE if remove else Leftovers.KEEP if leave else None
-        patience_s = WAIT_DEFAULT_S if wait_s is None else wait_s
-        work = _forget(settings, Person(tenant, user), wanted, time.monotonic() + patience_s)
+    if remove and leave:
+        raise CommandError("--remove and --leave are two things: give one", EXIT_USAGE)
+    wanted = Leftovers.REMOVE if remove else Leftovers.KEEP if leave else None
+    patience_s = WAIT_DEFAULT_S if wait_s is None else wait_s
+    work = _forget(settings, Person(tenant, user), wanted, time.monotonic() + patience_s)
+    with asking_postgres():
         asyncio.run(at_most(patience_s + WORK_MAX_S, work))
-    except _CommandError as fault:
-        err.print(str(fault), style="red", markup=False)
-        raise typer.Exit(fault.code) from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        err.print(f"PostgreSQL (CALBUS_POSTGRES_DSN): {str(error) or type(error).__name__}", style="red", markup=False)
-        raise typer.Exit(EXIT_FAILURE) from None
 
 
 async def _forget(settings: ForgetSettings, person: Person, wanted: Leftovers | None, deadline_s: float) -> None:
@@ -134,14 +118,14 @@ class _Forgetting:
     async def _refuse_if_too_early(self) -> Work:
         account = await self._account()
         if account.allowed:
-            raise _CommandError(
+            raise CommandError(
                 f"the account of {self._person.user} is still allowed, so nothing was forgotten. Whose move: the "
                 "tenant's administrator, or the user, who unlinks it first (calbus.account.unlinked.v1)",
                 EXIT_USAGE,
             )
         work = await self._work()
         if work.standing and self._wanted is None:
-            raise _CommandError(
+            raise CommandError(
                 f"{work.standing} entries stand in the calendar: say --remove or --leave. Once they are forgotten, "
                 "calbus can no longer remove them",
                 EXIT_USAGE,
@@ -157,7 +141,7 @@ class _Forgetting:
                 revision=account.revision + 1,
                 entries=Leftovers.REMOVE,
             )
-            await self._publish((Topic.SETTINGS, key_of(event).encode(), _structured(event)))
+            await self._publish(message_of(event, "forget-user"))
 
         async def gone() -> bool:
             work = await self._work()
@@ -215,7 +199,7 @@ class _Forgetting:
                 if attempt == DEADLOCKS_MAX - 1:
                     raise
             except StillLinkedError:
-                raise _CommandError("the account was linked again meanwhile: what was settled of it stays") from None
+                raise CommandError("the account was linked again meanwhile: what was settled of it stays") from None
         raise AssertionError
 
     @property
@@ -233,35 +217,13 @@ class _Forgetting:
             return await do(connection)
 
     async def _publish(self, *messages: Message) -> None:
-        try:
-            await at_most(KAFKA_TIMEOUT_S, publish(self._settings, list(messages)))
-        except TimeoutError:
-            raise _CommandError(
-                f"Kafka (CALBUS_KAFKA_BOOTSTRAP={self._settings.kafka_bootstrap}) did not answer for "
-                f"{KAFKA_TIMEOUT_S:.0f} s; run this again"
-            ) from None
-        except (OSError, KafkaError, PublishError) as error:
-            raise _CommandError(f"Kafka (CALBUS_KAFKA_BOOTSTRAP): {error}; run this again") from None
+        await publish_all(self._settings, list(messages), hint="; run this again")
 
     async def _until(self, done: Callable[[], Awaitable[bool]], what: str) -> None:
         while not await done():
             if time.monotonic() > self._deadline_s:
-                raise _CommandError(f"not yet done: waited for {what} Run this again")
+                raise CommandError(f"not yet done: waited for {what} Run this again")
             await asyncio.sleep(LOOK_INTERVAL_S)
-
-
-def _structured(event: AccountUnlinked) -> bytes:
-    return orjson.dumps(
-        {
-            "specversion": "1.0",
-            "id": str(uuid4()),
-            "source": "/calbus/forget-user",
-            "type": TYPE_NAMES[AccountUnlinked],
-            "time": datetime.now(UTC).isoformat(),
-            "datacontenttype": "application/json",
-            "data": event.model_dump(mode="json"),
-        }
-    )
 
 
 def _report(counts: dict[str, int], left: int) -> None:
