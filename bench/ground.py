@@ -236,7 +236,7 @@ async def new_ground() -> AsyncIterator[Ground]:
     """Engines, a stub, a database and topics; all gone at the end."""
     async with AsyncExitStack() as stack:
         engines = await stack.enter_async_context(Stack(simulator=False))
-        stub = await stack.enter_async_context(_stub())
+        stub = await stack.enter_async_context(running_stub())
         http = await stack.enter_async_context(aiohttp.ClientSession())
         ground = Ground(engines, stub, http)
         await stack.enter_async_context(fresh(ground))
@@ -273,7 +273,8 @@ async def fresh(ground: Ground) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _stub() -> AsyncIterator[dict[str, str]]:
+async def running_stub() -> AsyncIterator[dict[str, str]]:
+    """A stub in a process of its own; gives its addresses."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.stub", stdin=PIPE, stdout=PIPE)
     assert process.stdin is not None
     assert process.stdout is not None

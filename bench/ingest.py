@@ -7,10 +7,8 @@ does no more than the libraries must.
 """
 
 import asyncio
-import json
 import logging
 import os
-import platform
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -29,6 +27,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from bench.ground import LOOK_S, PARTITIONS, TICKS_PER_S, Ground, Writer, fresh
+from bench.report import keep, said_of
 from calbus.bus.batches import Record, send_all
 from calbus.bus.cloudevents import headers_for
 from calbus.bus.kafka import topic_name
@@ -423,17 +422,7 @@ def result_row(used: list[Used]) -> dict[str, float]:
 
 def write(figures: dict[str, Any], directory: Path) -> Path:
     """Keep the figures as JSON and as a page; gives the page."""
-    directory.mkdir(parents=True, exist_ok=True)
-    measured = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "cpus": os.cpu_count(),
-            "python": platform.python_version(),
-            "load_average": [round(one, 1) for one in os.getloadavg()],
-        },
-        "figures": figures,
-    }
-    (directory / "ingest.json").write_text(json.dumps(measured, indent=2) + "\n")
+    measured = keep("ingest", figures, directory)
     lines = [
         "# ingest",
         "",
@@ -448,7 +437,6 @@ def write(figures: dict[str, Any], directory: Path) -> Path:
             costs = ("cpu_us_each", "system_us_each", "postgres_cpu_us_each", "kafka_cpu_us_each")
             cells = [scenario, name, *(f"{one:,.0f}" for one in (*rates, *(row[cost] for cost in costs)))]
             lines.append(f"| {' | '.join(cells)} |")
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     lines += [
         "",
         *(f"- **{name}**: {says}." for name, says in SCENARIOS.items()),
@@ -459,7 +447,7 @@ def write(figures: dict[str, Any], directory: Path) -> Path:
         "commands and outcomes in Kafka, and committed offsets. CPU of the ingest process alone; PostgreSQL's and",
         "Kafka's stand beside it.",
         "",
-        f"{measured['measured_at']}, {os.cpu_count()} CPUs, Python {platform.python_version()}, load average {load}.",
+        said_of(measured),
     ]
     page = directory / "ingest.md"
     page.write_text("\n".join(lines) + "\n")

@@ -14,6 +14,16 @@ RESULTS = Path(__file__).parent / "results"
 
 def write(name: str, figures: Figures, directory: Path = RESULTS) -> Path:
     """Keep what a scenario gave, beside what else is there; gives the Markdown file's path."""
+    measured = keep(name, figures, directory)
+    page = directory / f"{name}.md"
+    page.write_text(f"# {name}\n\n{_table(name, figures)}\n{said_of(measured)}\n")
+    if name == "rates":
+        plot(figures, directory / "rates.png")
+    return page
+
+
+def keep(name: str, figures: Figures, directory: Path) -> dict[str, Any]:
+    """Write the figures as JSON, with when and where they were measured; gives all that."""
     directory.mkdir(parents=True, exist_ok=True)
     measured = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -25,14 +35,11 @@ def write(name: str, figures: Figures, directory: Path = RESULTS) -> Path:
         "figures": figures,
     }
     (directory / f"{name}.json").write_text(json.dumps(measured, indent=2) + "\n")
-    page = directory / f"{name}.md"
-    page.write_text(f"# {name}\n\n{_table(name, figures)}\n{_said_of(measured)}\n")
-    if name == "rates":
-        plot(figures, directory / "rates.png")
-    return page
+    return measured
 
 
-def _said_of(measured: dict[str, Any]) -> str:
+def said_of(measured: dict[str, Any]) -> str:
+    """When and where, in a line."""
     machine = measured["machine"]
     return (
         f"{measured['measured_at']}, {machine['cpus']} CPUs, Python {machine['python']}, "

@@ -16,19 +16,15 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
-
-import asyncpg
-from aiokafka import AIOKafkaProducer
+from uuid import UUID
 
 from bench.scaling import (
-    CLIENT_SECRET,
-    PARTITIONS,
     RESULTS,
     WAIT_MAX_S,
     Load,
     Publisher,
     count_of,
+    deployed,
     end,
     furnish,
     mailbox_of,
@@ -37,10 +33,6 @@ from bench.scaling import (
     start,
     wait_until,
 )
-from calbus.bus.topics import create_topics
-from calbus.settings import KafkaSettings
-from calbus.store.migrate import migrate
-from devstack.stack import Stack
 from simulator.client import SimulatorAdmin
 
 SERVICES = ("ingest", "writer", "puller")
@@ -86,29 +78,13 @@ def _cpu_s(process: Process) -> float:
 async def measure(tenants: int, users: int, actions: int, command: str) -> Figures:
     """Set everything up, let a backlog through, have calendars changed, take it down."""
     load = Load(tenants, users, rate_per_s=0, phase_s=0, calls=64, latency_ms=20)
-    name = f"b{uuid4().hex[:10]}"
     async with AsyncExitStack() as stack:
-        engines = await stack.enter_async_context(Stack(report=say))
-        admin = await stack.enter_async_context(SimulatorAdmin.connect(engines.simulator.http_url))
-        kafka = KafkaSettings(kafka_bootstrap=engines.kafka.bootstrap, topic_prefix=name, kafka_partitions=PARTITIONS)
-        await create_topics(kafka)
-        database = await asyncpg.connect(engines.postgres.dsn)
-        stack.push_async_callback(database.close)
-        await migrate(database)
-        settings = {
-            **engines.environment(),
-            "CALBUS_TOPIC_PREFIX": name,
-            "CALBUS_CLIENT_SECRET": CLIENT_SECRET,
-            "CALBUS_LOG_LEVEL": "warning",
-            "CALBUS_PULLER_BUSY_INTERVAL_S": "10",
-        }
-        directories = await furnish(admin, load, [str(UUID(int=1))])
-        producer = AIOKafkaProducer(bootstrap_servers=kafka.kafka_bootstrap, enable_idempotence=True)
-        await producer.start()
-        stack.push_async_callback(producer.stop)
+        here = await stack.enter_async_context(deployed(puller_busy_interval_s="10"))
+        database = here.database
+        directories = await furnish(here.admin, load, [str(UUID(int=1))])
         people = [(tenant, f"user-{user}") for user in range(users) for tenant in directories]
-        publisher = Publisher(producer, kafka, people)
-        processes = {one: await start(one, settings) for one in SERVICES}
+        publisher = Publisher(here.producer, here.kafka, people)
+        processes = {one: await start(one, here.settings) for one in SERVICES}
         for process in processes.values():
             stack.push_async_callback(end, process)
         await publisher.publish(settings_of(directories, people))
@@ -118,7 +94,7 @@ async def measure(tenants: int, users: int, actions: int, command: str) -> Figur
         await publisher.publish([publisher.next() for _ in range(actions)])
         await wait_until(lambda: count_of(database, "entry WHERE event_id IS NOT NULL AND NOT owed", actions))
         say("all is written; users change some of it")
-        changes = await _change(admin, directories, people)
+        changes = await _change(here.admin, directories, people)
         deadline = time.monotonic() + WAIT_MAX_S
         while await database.fetchval("SELECT count(*) FROM calendar_pull WHERE pulled_at IS NULL AND NOT is_default"):
             if time.monotonic() > deadline:

@@ -16,8 +16,8 @@ import sys
 import time
 from asyncio.subprocess import Process
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
@@ -238,10 +238,21 @@ class Watch:
             await asyncio.sleep(LOOK_S)
 
 
-async def measure(load: Load, command: str) -> Figures:
-    """Set everything up, scale out and in under load, take it down."""
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A stack with calbus's topics and schema, and a producer; no service runs yet. `settings`: their environment."""
+
+    admin: SimulatorAdmin
+    kafka: KafkaSettings
+    database: "asyncpg.Connection[asyncpg.Record]"
+    producer: AIOKafkaProducer
+    settings: dict[str, str]
+
+
+@asynccontextmanager
+async def deployed(**settings: str) -> AsyncIterator[Deployment]:
+    """All of it, until the block ends; `settings` of the services besides where everything is."""
     name = f"b{uuid4().hex[:10]}"
-    load_before = os.getloadavg()[0]
     async with AsyncExitStack() as stack:
         engines = await stack.enter_async_context(Stack(report=say))
         admin = await stack.enter_async_context(SimulatorAdmin.connect(engines.simulator.http_url))
@@ -250,21 +261,29 @@ async def measure(load: Load, command: str) -> Figures:
         database = await asyncpg.connect(engines.postgres.dsn)
         stack.push_async_callback(database.close)
         await migrate(database)
-        settings = {
-            **engines.environment(),
-            "CALBUS_TOPIC_PREFIX": name,
-            "CALBUS_CLIENT_SECRET": CLIENT_SECRET,
-            "CALBUS_WRITER_MAX_CALLS": str(load.calls),
-            "CALBUS_LOG_LEVEL": "warning",
-        }
-        fleet = Fleet(settings)
-        directories = await furnish(admin, load, fleet.clients)
         producer = AIOKafkaProducer(bootstrap_servers=kafka.kafka_bootstrap, enable_idempotence=True)
         await producer.start()
         stack.push_async_callback(producer.stop)
+        given = {
+            **engines.environment(),
+            "CALBUS_TOPIC_PREFIX": name,
+            "CALBUS_CLIENT_SECRET": CLIENT_SECRET,
+            "CALBUS_LOG_LEVEL": "warning",
+            **{f"CALBUS_{setting.upper()}": value for setting, value in settings.items()},
+        }
+        yield Deployment(admin, kafka, database, producer, given)
+
+
+async def measure(load: Load, command: str) -> Figures:
+    """Set everything up, scale out and in under load, take it down."""
+    load_before = os.getloadavg()[0]
+    async with AsyncExitStack() as stack:
+        here = await stack.enter_async_context(deployed(writer_max_calls=str(load.calls)))
+        database, fleet = here.database, Fleet(here.settings)
+        directories = await furnish(here.admin, load, fleet.clients)
         users = [(tenant, f"user-{user}") for user in range(load.users) for tenant in directories]
-        publisher = Publisher(producer, kafka, users)
-        ingest = await start("ingest", settings)
+        publisher = Publisher(here.producer, here.kafka, users)
+        ingest = await start("ingest", here.settings)
         stack.push_async_callback(end, ingest)
         stack.push_async_callback(fleet.scale, 0)
         await publisher.publish(settings_of(directories, users))
@@ -293,8 +312,8 @@ async def measure(load: Load, command: str) -> Figures:
         drained_s = time.monotonic() - stopped
         await wait_until(lambda: count_of(database, "outbox", 0))
         outcomes = await database.fetchval("SELECT count(*) FROM entry WHERE applied_plan = plan AND NOT owed")
-        standing, lost, doubled = await _compare(admin, directories, publisher.published)
-        service = await service_of(admin, directories, load.latency_ms)
+        standing, lost, doubled = await _compare(here.admin, directories, publisher.published)
+        service = await service_of(here.admin, directories, load.latency_ms)
     return Figures(
         command=command,
         load=load,

@@ -1,15 +1,13 @@
 """The benchmark runs: its stub keeps the rules that decide about speed, and its scenarios give figures."""
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 
 import aiohttp
 import orjson
 import pytest
 
-from bench.ground import Ground, fresh
+from bench.ground import Ground, fresh, running_stub
 from bench.report import write
 from bench.scenarios import WRITER, rates, window_share
 from devstack.stack import Stack
@@ -17,14 +15,8 @@ from devstack.stack import Stack
 
 @pytest.fixture(scope="module")
 async def stub() -> AsyncIterator[dict[str, str]]:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.stub", stdin=PIPE, stdout=PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield orjson.loads(await process.stdout.readline())
-    finally:
-        process.stdin.close()
-        await process.wait()
+    async with running_stub() as addresses:
+        yield addresses
 
 
 def create(number: int, mailbox: str) -> dict:
