@@ -16,6 +16,7 @@ class Position(NamedTuple):
 
 @dataclass(slots=True)
 class _Partition:
+    name: TopicPartition
     # offset -> finished; in the order received, which is ascending
     open: dict[int, bool]
     next_offset: int
@@ -33,10 +34,11 @@ class Offsets:
         """Note that a record was handed out for work."""
         tracked = self._partitions.get(partition)
         if tracked is None:
-            tracked = self._partitions[partition] = _Partition({}, offset, offset)
+            tracked = self._partitions[partition] = _Partition(partition, {}, offset, offset)
         tracked.open[offset] = False
         tracked.next_offset = offset + 1
-        return Position(partition, offset, self.assignment)
+        # Not the one that was given: a hundred thousand may be in hand, and they share it.
+        return Position(tracked.name, offset, self.assignment)
 
     def finished(self, position: Position) -> None:
         """Note that a record's work is durable; repeating it, or naming an older assignment, does nothing."""

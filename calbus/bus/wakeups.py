@@ -1,5 +1,6 @@
 """Wake-ups: keyed by mailbox, so that one writer at a time owns it."""
 
+from sys import intern
 from uuid import UUID
 
 import orjson
@@ -30,6 +31,7 @@ def read_wakeup(record: ConsumerRecord) -> tuple[str, str, UUID] | None:
     """Lane, tenant and entry of a wake-up; None if it is not one, which only a foreign producer can cause."""
     try:
         fields = orjson.loads(record.value)
-        return record.key.decode(), fields["tenant"], QuickUUID(fields["entry_id"])
+        # A hundred thousand of one tenant may wait at a time: they share its name.
+        return record.key.decode(), intern(fields["tenant"]), QuickUUID(fields["entry_id"])
     except (TypeError, ValueError, KeyError, AttributeError):
         return None

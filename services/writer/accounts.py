@@ -3,7 +3,6 @@
 The decisions stand in troubles.py. Everything here runs inside a transaction of the caller's.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from calbus.entry import Entry
 from calbus.graph.calls import Response
+from calbus.recent import Recent
 from calbus.store import accounts, entries, outbox
 from calbus.store.accounts import Account, DueProbe, Status
 from calbus.store.connection import Connection
@@ -31,7 +31,8 @@ from services.writer.troubles import (
     worked,
 )
 
-KNOWN_MAX_ACCOUNTS = 100_000
+# Of a writer with more, only those of the last minutes are known, and the rows of others are looked at again.
+KNOWN_MAX_ACCOUNTS = 250_000
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Accounts:
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
         # That work was done says nothing new of these: their row says so already.
-        self._known: OrderedDict[Account, tuple[str, bool | None]] = OrderedDict()
+        self._known = Recent[Account, tuple[str, bool | None]](KNOWN_MAX_ACCOUNTS)
 
     async def admit(self, connection: Connection, entry_ids: list[UUID]) -> Admission:
         """Tell what may be worked on from what must rest, and put the latter to rest."""
@@ -68,7 +69,7 @@ class Accounts:
         taken = await accounts.take_up_probes(connection, entry_ids)
         troubles = await accounts.troubles_of(connection, entry_ids)
         for account in troubles:
-            self._known.pop(account, None)
+            self._known.forget(account)
         admission = Admission([], {entry_id: tuple(of) for entry_id, of in taken.items()})
         resting: list[UUID] = []
         for entry in await entries.look(connection, entry_ids):
@@ -158,7 +159,7 @@ class Accounts:
         """The transaction has committed: keep in mind what need not be looked up again."""
         for old, new in judgement.changes:
             if new.reason is not None:
-                self._known.pop(new.account, None)
+                self._known.forget(new.account)
             if old.told != new.told:
                 log.info(
                     "account status changed",
@@ -168,10 +169,7 @@ class Accounts:
                     code=new.code,
                 )
         for account, known in judgement.works.items():
-            self._known[account] = known
-            self._known.move_to_end(account)
-            if len(self._known) > KNOWN_MAX_ACCOUNTS:
-                self._known.popitem(last=False)
+            self._known.put(account, known)
         for result in judgement.probed:
             PROBES.labels(result).inc()
 

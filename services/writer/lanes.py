@@ -51,12 +51,14 @@ class Job:
 
 @dataclass(slots=True)
 class _Lane:
+    # A writer may have a hundred thousand of these, most with a job or none: each holds what is smallest when empty.
     name: str
     tenant: str
-    queue: OrderedDict[UUID, Job] = field(default_factory=OrderedDict)
+    queue: dict[UUID, Job] = field(default_factory=dict)
     # Woken again while in flight: they queue when the work under way is done, since it may have read older state.
-    waiting: dict[UUID, Job] = field(default_factory=dict)
-    flying: set[UUID] = field(default_factory=set)
+    waiting: dict[UUID, Job] | None = None
+    # A few at most.
+    flying: tuple[UUID, ...] = ()
     # Those of them that may still ask something of the mailbox.
     asking: int = 0
     # GCRA: the theoretical arrival time of the next request.
@@ -91,13 +93,15 @@ class Lanes:
             lane = self._lanes[job.lane] = _Lane(job.lane, job.tenant)
         if lane.parked_until_s > now_s:
             return False
-        held = lane.waiting if job.entry_id in lane.flying else lane.queue
+        held = lane.queue
+        if job.entry_id in lane.flying:
+            held = lane.waiting = lane.waiting or {}
         if (earlier := held.get(job.entry_id)) is not None:
             earlier.positions += job.positions
             return True
         scarce = self.queued >= self._limits.max_entries_of_all
         room = self._limits.scarce_entries if scarce else self._limits.max_entries
-        if len(lane.queue) + len(lane.waiting) >= room:
+        if len(lane.queue) + len(lane.waiting or ()) >= room:
             return False
         held[job.entry_id] = job
         self.queued += 1
@@ -142,12 +146,12 @@ class Lanes:
     def done(self, job: Job, now_s: float, *, requests: int) -> None:
         """A job that was taken is finished, or about to be offered again; it cost so many requests."""
         lane = self._lanes[job.lane]
-        lane.flying.discard(job.entry_id)
+        lane.flying = tuple(one for one in lane.flying if one != job.entry_id)
         lane.asking -= not job.answered
         self.in_flight -= 1
         # One was paid for when the job was taken.
         lane.tat_s += (requests - 1) * self._interval_s
-        if (woken := lane.waiting.pop(job.entry_id, None)) is not None:
+        if lane.waiting and (woken := lane.waiting.pop(job.entry_id, None)) is not None:
             lane.queue[job.entry_id] = woken
         self._list(lane, now_s)
         self._forget_idle(lane, now_s)
@@ -158,9 +162,9 @@ class Lanes:
         if lane is None:
             return []
         lane.parked_until_s = max(lane.parked_until_s, until_s)
-        shed = [*lane.queue.values(), *lane.waiting.values()]
+        shed = [*lane.queue.values(), *(lane.waiting or {}).values()]
         lane.queue.clear()
-        lane.waiting.clear()
+        lane.waiting = None
         self.queued -= len(shed)
         self._set_timer(lane, lane.parked_until_s)
         return shed
@@ -169,7 +173,7 @@ class Lanes:
         """Forget what waits; what is in flight stays until it is done."""
         for lane in self._lanes.values():
             lane.queue.clear()
-            lane.waiting.clear()
+            lane.waiting = None
         self.queued = 0
 
     def room_at_s(self, name: str, now_s: float) -> float:
@@ -218,8 +222,9 @@ class Lanes:
     def _take_one(self, lane: _Lane, now_s: float) -> Job | None:
         if not lane.queue or lane.asking >= self._limits.max_in_flight or self._goes_at_s(lane) > now_s:
             return None
-        entry_id, job = lane.queue.popitem(last=False)
-        lane.flying.add(entry_id)
+        entry_id = next(iter(lane.queue))
+        job = lane.queue.pop(entry_id)
+        lane.flying += (entry_id,)
         lane.asking += 1
         job.answered = False
         lane.tat_s = max(lane.tat_s, now_s) + self._interval_s
