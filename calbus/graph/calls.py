@@ -7,6 +7,8 @@ from calbus.graph.errors import Fault
 from calbus.values import value
 
 BATCH_MAX_REQUESTS = 20
+# Microsoft works on so many requests of a batch at a time, the next when one of them is done.
+BATCH_AT_A_TIME = 4
 
 
 @value

@@ -91,6 +91,7 @@ class Dispatcher:
             reported=self._take_reports,
             broken=self._give_up,
             changed=self._look_again,
+            to_come=lambda: lanes.queued,
         )
         self._postpone = postpone
         self._send_elsewhere = send_elsewhere

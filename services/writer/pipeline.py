@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from calbus.graph.calls import BATCH_MAX_REQUESTS
+from calbus.graph.calls import BATCH_AT_A_TIME, BATCH_MAX_REQUESTS
 from calbus.telemetry import log
 from services.writer.handler import Handler, Report, Work
 from services.writer.lanes import Job
@@ -75,10 +75,12 @@ class Pipeline:
         reported: Callable[[list[Report]], Awaitable[None]],
         broken: Callable[[Job], Awaitable[None]],
         changed: Callable[[], None],
+        to_come: Callable[[], int],
     ) -> None:
         """`max_in_flight`: so many jobs of one lane ask at a time; others of it are loaded meanwhile, lest the mailbox
         wait for PostgreSQL. `answered`: nothing more is asked of this job's mailbox. `reported`: what became of jobs,
-        durably. `broken`: a job fails for a fault of ours. `changed`: there may be room again."""
+        durably. `broken`: a job fails for a fault of ours. `changed`: there may be room again. `to_come`: how many jobs
+        wait to begin."""
         self._handler = handler
         self._max_calls = max_calls
         self._max_in_flight = max_in_flight
@@ -88,6 +90,7 @@ class Pipeline:
         self._reported = reported
         self._broken = broken
         self._changed = changed
+        self._to_come = to_come
         self._jobs = 0
         self._jobs_of: Counter[str] = Counter()
         self._lingering = 0
@@ -265,10 +268,10 @@ class Pipeline:
 
     def _go_on(self) -> None:
         self._going_on = False
-        few = self._waiting <= SINGLES_MAX and self._calls < self._max_calls // 4
+        limit = self._batch_max_requests()
         while (directory := self._next_directory()) is not None:
             works = self._ready.pop(directory)
-            packed = self._pack(works, 1 if few else BATCH_MAX_REQUESTS)
+            packed = self._pack(works, limit)
             if works:
                 self._ready[directory] = works  # at the end: the others' turn comes first
             self._calls += 1
@@ -278,6 +281,14 @@ class Pipeline:
         for groups, over in ((self._recording, self._over), (self._recording_news, self._over_with_news)):
             while over and groups.may_begin(full=len(over) >= GROUP_MAX_ENTRIES):
                 self._start(groups.begin(self._record(_group(over))))
+
+    def _batch_max_requests(self) -> int:
+        """How many requests go together now: as few as there are calls for, since a batch answers with its last."""
+        if self._waiting <= SINGLES_MAX and self._calls < self._max_calls // 4:
+            return 1
+        # Beyond what Microsoft works on at a time, requests in a batch only wait for each other.
+        room = (self._max_calls - self._calls) * BATCH_AT_A_TIME
+        return BATCH_AT_A_TIME if self._waiting + self._to_come() <= room else BATCH_MAX_REQUESTS
 
     def _next_directory(self) -> str | None:
         """Whose turn it is to be called, if a call may begin."""

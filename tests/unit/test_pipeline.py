@@ -44,6 +44,7 @@ class Calls(Handler):
         self.begun: Counter[str] = Counter()
         self.under_way: Counter[str] = Counter()
         self.most_under_way = 0
+        self.sizes: list[int] = []
         self.records_fail = False
 
     async def load(self, jobs: Sequence[Job]) -> tuple[list[Report], list[Work]]:
@@ -57,6 +58,7 @@ class Calls(Handler):
         return None
 
     async def send(self, works: Sequence[Work]) -> None:
+        self.sizes.append(len(works))
         for work in works:
             self.begun[work.job.tenant] += 1
             self.under_way[work.job.lane] += 1
@@ -82,6 +84,7 @@ class Bench:
         self.reports: list[Report] = []
         self.broken: list[Job] = []
         self.answered: list[Job] = []
+        self.to_come = 0
         self._error = broken
         self.pipeline = Pipeline(
             handler,
@@ -91,6 +94,7 @@ class Bench:
             reported=self._reported,
             broken=self._broken,
             changed=lambda: None,
+            to_come=lambda: self.to_come,
         )
 
     async def _reported(self, reports: list[Report]) -> None:
@@ -234,3 +238,23 @@ async def test_who_is_tried_alone_is_recorded_alone() -> None:
         await bench.told_of(20)
     assert [one.entry_id.int for one in bench.broken] == [7]
     assert all(len(group) == 1 for group in handler.groups if any(group))
+
+
+@pytest.mark.parametrize(
+    ("waits", "to_come", "sizes"),
+    [
+        pytest.param(1, 0, [1], id="one alone"),
+        pytest.param(4, 0, [1, 1, 1, 1], id="few alone"),
+        pytest.param(10, 0, [4, 4, 2], id="as many as Microsoft works on at a time, while there are calls for all"),
+        pytest.param(17, 0, [17], id="as many as may be, when there are not"),
+        pytest.param(10, 100, [10], id="as many as may be, when more is to come"),
+        pytest.param(50, 0, [20, 20, 10], id="never more than a batch may hold"),
+    ],
+)
+async def test_batches_are_as_small_as_there_are_calls_for(waits: int, to_come: int, sizes: list[int]) -> None:
+    handler = Calls()
+    bench = Bench(handler)
+    bench.to_come = to_come
+    bench.pipeline.begin([job(number, "tenant", str(number)) for number in range(waits)])
+    await bench.told_of(waits)
+    assert handler.sizes == sizes
