@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from calbus.entry import Place
 from calbus.graph.calendars import Calendar, calendars_of, list_calendars, named, next_page
 from calbus.graph.calls import Request
-from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault, Scope
 from schemas.reasons import Reason
+from services.writer.side_calls import Graph
 
 PAGES_MAX = 10
 REMEMBERED_S = 900.0
@@ -28,7 +28,7 @@ class Whereabouts:
 class Calendars:
     """What this writer knows of named calendars."""
 
-    def __init__(self, graph: GraphClient) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._known: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
 

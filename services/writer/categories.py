@@ -14,7 +14,6 @@ import asyncpg
 from calbus.entry import Place, content_of
 from calbus.graph.calls import Request, Response
 from calbus.graph.categories import create_category, is_there_already, list_categories, names_of
-from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault
 from calbus.outage import Dependency
 from calbus.store import categories
@@ -22,9 +21,8 @@ from calbus.store.entries import Loaded
 from calbus.telemetry import log
 from schemas.reasons import Reason
 from services.writer.gates import Passage
+from services.writer.side_calls import Graph
 
-# Requests about categories that are under way at a time, to all mailboxes together: most are sent in the first minutes.
-CALLS_MAX = 32
 # A mailbox that is forgotten is looked up in PostgreSQL again.
 REMEMBERED_MAX_MAILBOXES = 20_000
 # A mailbox whose categories are closed to us is not asked again for so long.
@@ -51,7 +49,7 @@ class _Mailbox:
 class Categories:
     """What this writer knows of mailboxes' categories. A Gate."""
 
-    def __init__(self, pool: asyncpg.Pool, graph: GraphClient, *, postgres: Dependency) -> None:
+    def __init__(self, pool: asyncpg.Pool, graph: Graph, *, postgres: Dependency) -> None:
         self._pool = pool
         self._graph = graph
         self._postgres = postgres
@@ -59,7 +57,6 @@ class Categories:
         # A mailbox's categories are looked at by one event at a time; the others wait for what it learns.
         self._busy: dict[str, asyncio.Future[Passage]] = {}
         self._told: OrderedDict[str, float] = OrderedDict()
-        self._calls = asyncio.Semaphore(CALLS_MAX)
 
     def lets_pass(self, loaded: Loaded) -> bool:
         """Whether there is nothing to see to, or it has been seen to."""
@@ -112,8 +109,7 @@ class Categories:
         return Passage(requests)
 
     async def _call(self, place: Place, request: Request) -> Response:
-        async with self._calls:
-            (response,) = await self._graph.send(place.directory, [request])
+        (response,) = await self._graph.send(place.directory, [request])
         return response
 
     def _without(self, loaded: Loaded, place: Place, response: Response, fault: Fault, requests: int) -> Passage:

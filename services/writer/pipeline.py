@@ -29,6 +29,11 @@ LINGERING_MAX_WORKS = 5_000
 TENANT_LEAST_JOBS = BATCH_MAX_REQUESTS
 
 
+def calls_at_most(max_calls: int) -> int:
+    """How many calls a pipeline of so many may have under way, with those for other directories than one that hangs."""
+    return 2 * max_calls
+
+
 class _Groups:
     """How many groups are under way in one stage, and whether another may begin."""
 
@@ -283,7 +288,7 @@ class Pipeline:
         """Whose turn it is to be called, if a call may begin."""
         if self._calls < self._max_calls:
             return next(iter(self._ready), None)
-        if self._calls >= 2 * self._max_calls or not _has_most(self._calls_of, self._calls):
+        if self._calls >= calls_at_most(self._max_calls) or not _has_most(self._calls_of, self._calls):
             return None
         return next((directory for directory in self._ready if not self._calls_of[directory]), None)
 
