@@ -192,6 +192,8 @@ class Dispatcher:
             if report.park_s is not None:
                 self._rests.begin(report.job.lane, report.park_s)
         for report in reports:
+            if report.locked:
+                continue  # its wake-up comes again, to whoever has the mailbox then
             if not (report.again and self._is_ours(report.job) and self._lanes.offer(report.job, now_s)):
                 self._finished(report.job)
         await self._shed([(wait_s, job) for wait_s, jobs in self._rests.take_shed() for job in jobs])
