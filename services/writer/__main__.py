@@ -98,7 +98,7 @@ async def serve(settings: WriterSettings) -> None:
             send_elsewhere=send_elsewhere,
             settled=relay.wake,
         )
-        hand_over = HandOver(dispatcher, settings.writer_drain_s)
+        hand_over = HandOver(dispatcher, graph.break_off, settings.writer_drain_s)
         reader = await stack.enter_async_context(
             consumer(
                 settings,
