@@ -121,6 +121,27 @@ async def test_what_hangs_can_be_broken_off_and_may_have_been_applied(running: W
             assert answer.fault is None
 
 
+async def test_calls_that_hang_while_mailboxes_change_hands_are_over_when_they_have(world: World) -> None:
+    users = [f"u{number}" for number in range(8)]
+    async with world.ingest(), world.writer(**LONG), world.tenant(*users) as tenant:
+        await world.admin.add_fault(
+            Fault(tenant=tenant.directory, operation="create", delay_ms=110_000, times=len(users))
+        )
+        actions = [(tenant.action(f"a-{user}", user), user) for user in users]
+        await tenant.publish(*(action for action, _ in actions))
+
+        async def hanging() -> bool:
+            return await struck(tenant) == len(users)
+
+        await until(hanging, "every mailbox to have a call that hangs")
+        # Some mailboxes move, some stay where they are; either way nobody waits for what hangs.
+        async with world.writer(**LONG):
+            for action, user in actions:
+                assert (await tenant.outcome(action, user)).ending is Ending.APPLIED
+        for user in users:
+            assert await tenant.subjects(user) == [f"○ Do a-{user}"]
+
+
 # -- rows of PostgreSQL -----------------------------------------------------------------------------------------------
 
 
