@@ -27,6 +27,8 @@ STOP_TIMEOUT_S = 10.0
 LAG_INTERVAL_S = 5.0
 LAG_TIMEOUT_S = 5.0
 REBALANCE_TIMEOUT_MS = 60_000
+# A member hears of a rebalance by its heartbeat only, and must have time left for what it does then.
+HEARTBEAT_INTERVAL_MAX_MS = 6_000
 # A process that waits for PostgreSQL keeps its partitions for as long as it is alive; the liveness probe, not the
 # group, decides when it is stuck.
 POLL_INTERVAL_MAX_MS = 2**31 - 1
@@ -152,7 +154,7 @@ async def consumer(
             # What a publisher took back in a transaction was never said.
             isolation_level="read_committed",
             session_timeout_ms=session_timeout_ms,
-            heartbeat_interval_ms=max(session_timeout_ms // 10, 100),
+            heartbeat_interval_ms=min(max(session_timeout_ms // 10, 100), HEARTBEAT_INTERVAL_MAX_MS),
             max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             metadata_max_age_ms=30_000,

@@ -22,6 +22,7 @@ from calbus.settings import GraphSettings, SettingsError
 from calbus.telemetry import GRAPH_FAULTS, GRAPH_REQUESTS, GRAPH_SECONDS, log
 from schemas.reasons import Reason
 
+# To Graph, of one process. Whoever limits its calls to more must ask for as many.
 CONNECTIONS_MAX = 256
 SHOW_INTERVAL_S = 5.0
 CLIENT_REQUEST_ID = "client-request-id"
@@ -31,10 +32,16 @@ _NO_HEADERS: Mapping[str, str] = {}
 class GraphClient:
     """Speaks to Graph as the application, in any directory that lets it."""
 
-    def __init__(self, settings: GraphSettings, session: aiohttp.ClientSession, tokens: Tokens) -> None:
+    def __init__(
+        self, settings: GraphSettings, session: aiohttp.ClientSession, tokens: Tokens, max_connections: int
+    ) -> None:
         self._url = settings.graph_url
         self._session = session
         self._tokens = tokens
+        # Waited for here and not in the session, whose timeout counts from the beginning of that wait: a request that
+        # was never sent would be said to have had no answer.
+        self._connections = asyncio.Semaphore(max_connections)
+        self._under_way: set[asyncio.Timeout] = set()
 
     async def send(self, directory: str, requests: Sequence[Request]) -> list[Response]:
         """Answers in the order of the requests, of which there are at most 20. Never raises for what Graph says.
@@ -50,6 +57,12 @@ class GraphClient:
                 responses[index] = response
         _count(requests, responses)
         return responses
+
+    def break_off(self) -> None:
+        """Wait no longer for what is under way: each ends now as if it had taken too long, and may be applied."""
+        now_s = asyncio.get_running_loop().time()
+        while self._under_way:
+            self._under_way.pop().reschedule(now_s)
 
     async def _send(self, directory: str, requests: Sequence[Request]) -> tuple[list[Response], set[Reason]]:
         """The answers, and for which of their reasons the token was replaced."""
@@ -122,10 +135,19 @@ class GraphClient:
         if body is not None:
             sent["Content-Type"] = "application/json"
             data = orjson.dumps(body)
-        async with self._session.request(method, f"{self._url}{path}", headers=sent, data=data) as response:
-            content = await response.read()
-            named = {name.lower(): value for name, value in response.headers.items()}
-            return response.status, named, _json(content)
+        url = f"{self._url}{path}"
+        async with asyncio.timeout(None) as call:
+            self._under_way.add(call)
+            try:
+                async with (
+                    self._connections,
+                    self._session.request(method, url, headers=sent, data=data) as response,
+                ):
+                    content = await response.read()
+                    named = {name.lower(): value for name, value in response.headers.items()}
+                    return response.status, named, _json(content)
+            finally:
+                self._under_way.discard(call)
 
 
 def _told(request: Request, own_id: str, response: Response, headers: Mapping[str, str] = _NO_HEADERS) -> Response:
@@ -226,11 +248,16 @@ def _trusting(settings: GraphSettings) -> SSLContext | bool:
 
 
 @asynccontextmanager
-async def graph_client(settings: GraphSettings) -> AsyncIterator[GraphClient]:
-    """A client with its connections and tokens. Raises SettingsError for credentials that cannot be used."""
+async def graph_client(
+    settings: GraphSettings, *, max_connections: int = CONNECTIONS_MAX
+) -> AsyncIterator[GraphClient]:
+    """A client with its connections and tokens; calls that find no connection free wait for one.
+
+    Raises SettingsError for credentials that cannot be used.
+    """
     tokens = Tokens(settings)
     tls = _trusting(settings)
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=tls)
+    connector = aiohttp.TCPConnector(limit=max_connections, ssl=tls)
     timeout = aiohttp.ClientTimeout(total=settings.graph_timeout_s)
     try:
         # Graph's gateways set cookies that only pin a client to one of them.
@@ -238,7 +265,7 @@ async def graph_client(settings: GraphSettings) -> AsyncIterator[GraphClient]:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=cookies) as session:
             showing = asyncio.create_task(_show(tokens))
             try:
-                yield GraphClient(settings, session, tokens)
+                yield GraphClient(settings, session, tokens, max_connections)
             finally:
                 showing.cancel()
     finally:

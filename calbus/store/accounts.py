@@ -1,7 +1,7 @@
 """The account_status table: which accounts and tenants can synchronise, and what rests while they cannot.
 
 A row is locked before any entry is: whoever puts entries to rest holds it, so that none is put to rest behind the back
-of the one who wakes them.
+of the one who wakes them. In another order only by whoever waits for no lock, and leaves out what somebody else holds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,16 +25,15 @@ _COLUMNS = """
 """
 
 _TROUBLED_ENTRIES = """
-SELECT EXISTS (
-    SELECT FROM entry e JOIN account_status s ON s.tenant = e.tenant AND s.assignee IN (e.assignee, '')
-    WHERE e.entry_id = ANY ($1::uuid[]) AND s.probe_at IS NOT NULL
-)
+SELECT e.entry_id, s.tenant, s.assignee, s.probe_entry = e.entry_id AS chosen
+FROM entry e JOIN account_status s ON s.tenant = e.tenant AND s.assignee IN (e.assignee, '')
+WHERE e.entry_id = ANY ($1::uuid[]) AND s.probe_at IS NOT NULL
 """
 
 _TAKE_UP = """
 UPDATE account_status s SET probe_entry = NULL FROM (
     SELECT tenant, assignee, probe_entry FROM account_status WHERE probe_entry = ANY ($1::uuid[])
-    ORDER BY tenant, assignee FOR UPDATE
+    ORDER BY tenant, assignee FOR UPDATE SKIP LOCKED
 ) c WHERE s.tenant = c.tenant AND s.assignee = c.assignee
 RETURNING s.tenant, s.assignee, c.probe_entry
 """
@@ -46,7 +45,7 @@ WHERE s.probe_at IS NOT NULL AND (s.tenant, s.assignee) IN (
     WHERE e.entry_id = ANY ($1::uuid[])
 )
 ORDER BY s.tenant, s.assignee
-FOR SHARE OF s
+FOR SHARE OF s SKIP LOCKED
 """  # noqa: S608
 
 _REST = """
@@ -205,6 +204,15 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class Troubled:
+    """An entry, and the account or tenant in trouble that it belongs to. `chosen`: as the probe of that trouble."""
+
+    entry_id: UUID
+    account: Account
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DueProbe:
     """A trouble that is to be looked at. `entry_id` rests because of it; None if nothing does.
 
@@ -230,13 +238,17 @@ class Claim:
     entry_id: UUID | None
 
 
-async def any_troubled(connection: Connection, entry_ids: list[UUID]) -> bool:
-    """Whether any of these entries belongs to an account or a tenant in trouble."""
-    return bool(await connection.fetchval(_TROUBLED_ENTRIES, entry_ids))
+async def troubled(connection: Connection, entry_ids: list[UUID]) -> list[Troubled]:
+    """Those of the entries that belong to an account or a tenant in trouble; nothing is locked."""
+    rows = await connection.fetch(_TROUBLED_ENTRIES, entry_ids)
+    return [Troubled(row["entry_id"], Account(row["tenant"], row["assignee"]), bool(row["chosen"])) for row in rows]
 
 
 async def take_up_probes(connection: Connection, entry_ids: list[UUID]) -> dict[UUID, list[Account]]:
-    """Those of the entries that were chosen as probes, and of what; nobody else can take them up."""
+    """Those of the entries that were chosen as probes, and of what; nobody else can take them up.
+
+    Without those of a trouble whose row somebody else has locked.
+    """
     rows = await connection.fetch(_TAKE_UP, entry_ids)
     taken: dict[UUID, list[Account]] = {}
     for row in rows:
@@ -245,7 +257,10 @@ async def take_up_probes(connection: Connection, entry_ids: list[UUID]) -> dict[
 
 
 async def troubles_of(connection: Connection, entry_ids: list[UUID]) -> dict[Account, Status]:
-    """The troubles that these entries may rest for, which do not end before the caller's transaction does."""
+    """The troubles that these entries may rest for, which do not end before the caller's transaction does.
+
+    Without those whose row somebody else has locked.
+    """
     return {status.account: status for status in map(_status, await connection.fetch(_OF_ENTRIES, entry_ids))}
 
 

@@ -34,6 +34,7 @@ FOR UPDATE OF e
 _LOOK = f"""
 SELECT {_COLUMNS} FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
 """  # noqa: S608
+_LOOK_AT_FREE = f"{_LOOK.rstrip()} SKIP LOCKED"
 
 # Two conditions, each with an index of its own.
 _BY_EVENT = f"""
@@ -72,10 +73,11 @@ ON CONFLICT (entry_id) DO UPDATE SET
 
 # A write leaves its trace before it happens: whoever finds `in_doubt` later asks the calendar first, and whoever finds
 # no hash believes nothing of what stands there. The row is given as it was before the mark, so that the one who set it
-# knows that nothing was sent yet.
+# knows that nothing was sent yet. Entries of many tenants are loaded together: a row that somebody else holds is passed
+# over, and waits for nobody but itself.
 _LOAD_FOR_WORK = f"""
 WITH locked AS (
-    SELECT e.* FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
+    SELECT e.* FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE SKIP LOCKED
 ), marked AS (
     UPDATE entry e
     SET in_doubt = l.event_id IS NULL, applied_hash = NULL, master_hash = NULL, write_version = e.write_version + 1,
@@ -207,7 +209,8 @@ JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS k (tenant, source
 
 _POSTPONE = """
 WITH locked AS (
-    SELECT entry_id FROM entry WHERE entry_id = ANY ($1::uuid[]) AND due_at < 'infinity' ORDER BY entry_id FOR UPDATE
+    SELECT entry_id FROM entry WHERE entry_id = ANY ($1::uuid[]) AND due_at < 'infinity' ORDER BY entry_id
+    FOR UPDATE SKIP LOCKED
 )
 UPDATE entry e SET due_at = p.until
 FROM unnest($1::uuid[], $2::timestamptz[]) AS p (entry_id, until) JOIN locked USING (entry_id)
@@ -333,6 +336,11 @@ async def look(connection: Connection, entry_ids: list[UUID]) -> list[Entry]:
     return [_entry(row) for row in await connection.fetch(_LOOK, entry_ids)]
 
 
+async def look_at_free(connection: Connection, entry_ids: list[UUID]) -> list[Entry]:
+    """The same, without those that somebody else has locked."""
+    return [_entry(row) for row in await connection.fetch(_LOOK_AT_FREE, entry_ids)]
+
+
 async def by_event(
     connection: Connection, directory: str, event_ids: Sequence[str], entry_ids: Iterable[UUID]
 ) -> list[tuple[Entry, datetime | None]]:
@@ -353,7 +361,7 @@ async def put_desired(connection: Connection, planned: list[Planned]) -> None:
 async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[Loaded]:
     """The entries as they were, in no order; each that is about to be created is marked `in_doubt` durably.
 
-    Entries that do not exist are left out.
+    Entries that do not exist are left out, and so are those that somebody else has locked: `locked_of` tells which.
     """
     rows = await connection.fetch(_LOAD_FOR_WORK, entry_ids)
     return [
@@ -369,6 +377,12 @@ async def load_for_work(connection: Connection, entry_ids: list[UUID]) -> list[L
         )
         for row in rows
     ]
+
+
+async def locked_of(connection: Connection, left_out: list[UUID]) -> set[UUID]:
+    """Those of the entries that `load_for_work` left out although they exist."""
+    rows = await connection.fetch("SELECT entry_id FROM entry WHERE entry_id = ANY ($1::uuid[])", left_out)
+    return {row["entry_id"] for row in rows}
 
 
 async def record(connection: Connection, results: list[Result]) -> dict[UUID, bool]:
@@ -415,7 +429,10 @@ async def disturb(connection: Connection, written: list[tuple[UUID, Place]]) -> 
 
 
 async def postpone(pool: asyncpg.Pool, until: dict[UUID, datetime]) -> None:
-    """Let the sweeper command each again at its time; those that rest, or have no work meanwhile, are left alone."""
+    """Let the sweeper command each again at its time; those that rest, or have no work meanwhile, are left alone.
+
+    One that somebody else has locked keeps the time at which it is due.
+    """
     await pool.execute(_POSTPONE, list(until), list(until.values()))
 
 

@@ -12,7 +12,7 @@ from calbus.bus.kafka import consumer, producer, topic_name, watch_kafka, watch_
 from calbus.bus.outbox import Relay
 from calbus.bus.wakeups import send_wakeups
 from calbus.command import command_of
-from calbus.graph.client import GraphClient, graph_client
+from calbus.graph.client import graph_client
 from calbus.lifecycle import run
 from calbus.outage import kafka, postgres
 from calbus.store import entries
@@ -30,9 +30,11 @@ from services.writer.categories import Categories
 from services.writer.dispatcher import COMMIT_INTERVAL_S, Dispatcher, HandOver, LaneRests
 from services.writer.handler import Handler
 from services.writer.lanes import Lanes
+from services.writer.pipeline import calls_at_most
 from services.writer.prober import Prober
 from services.writer.retries import Backoff, RetryPolicy
 from services.writer.settings import WriterSettings
+from services.writer.side_calls import ALL_MAX_CALLS, Graph, SideCalls
 from services.writer.sweeper import Sweeper
 from services.writer.troubles import Pace
 
@@ -51,7 +53,10 @@ async def serve(settings: WriterSettings) -> None:
         await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker]))
         pool = await stack.enter_async_context(connect(settings, database))
         await require_schema(pool)
-        graph = await stack.enter_async_context(graph_client(settings))
+        # Nobody waits for a connection: as many as all that is under way can need.
+        connections = calls_at_most(settings.writer_max_calls) + ALL_MAX_CALLS
+        graph = await stack.enter_async_context(graph_client(settings, max_connections=connections))
+        side_calls = SideCalls(graph)
         sender = await stack.enter_async_context(producer(settings, broker))
         relay = Relay(pool, sender, settings.topic_prefix, postgres=database, kafka=broker)
 
@@ -66,7 +71,7 @@ async def serve(settings: WriterSettings) -> None:
         known = Accounts(_pace(settings))
         # The pipeline lets no more than the setting ask at a time.
         lanes = Lanes(settings.lane_limits.ahead)
-        calendars = Calendars(graph)
+        calendars = Calendars(side_calls)
         rests = LaneRests(lanes)
         dispatcher = Dispatcher(
             lanes,
@@ -79,7 +84,10 @@ async def serve(settings: WriterSettings) -> None:
                 calendars=calendars,
                 accounts=known,
                 # Whoever may not assign leaves nothing behind, not even a category.
-                gates=[_access_check(settings, graph, calendars), Categories(pool, graph, postgres=database)],
+                gates=[
+                    _access_check(settings, side_calls, calendars),
+                    Categories(pool, side_calls, postgres=database),
+                ],
                 doubt_s=settings.writer_doubt_s,
                 recheck_s=settings.writer_refusal_recheck_s,
                 postgres=database,
@@ -90,7 +98,7 @@ async def serve(settings: WriterSettings) -> None:
             send_elsewhere=send_elsewhere,
             settled=relay.wake,
         )
-        hand_over = HandOver(dispatcher, settings.writer_drain_s)
+        hand_over = HandOver(dispatcher, graph.break_off, settings.writer_drain_s)
         reader = await stack.enter_async_context(
             consumer(
                 settings,
@@ -116,7 +124,7 @@ async def serve(settings: WriterSettings) -> None:
             pool,
             sender,
             commands,
-            graph,
+            side_calls,
             known,
             interval_s=settings.writer_sweep_interval_s,
             claim_s=settings.writer_sweep_again_s,
@@ -169,7 +177,7 @@ async def _show(dispatcher: Dispatcher) -> None:
         await asyncio.sleep(SHOW_INTERVAL_S)
 
 
-def _access_check(settings: WriterSettings, graph: GraphClient, calendars: Calendars) -> AccessCheck:
+def _access_check(settings: WriterSettings, graph: Graph, calendars: Calendars) -> AccessCheck:
     return AccessCheck(
         graph,
         calendars,

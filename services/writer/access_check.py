@@ -6,7 +6,7 @@ on answers that Graph gave in full.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from calbus.entry import Place
 from calbus.graph import permissions
-from calbus.graph.calls import Request, Response
+from calbus.graph.calls import Request
 from calbus.graph.errors import Fault, Scope
 from calbus.graph.permissions import Group, PageReader, Permission, T, unclear
 from calbus.store.entries import Loaded
@@ -24,6 +24,7 @@ from services.writer.access import Verdict, editors, judge
 from services.writer.calendars import Whereabouts
 from services.writer.facts import FAULT_KEPT_S, Demand, Facts, Reading
 from services.writer.gates import Passage
+from services.writer.side_calls import Graph
 
 PAGES_MAX = 20
 # Where groups may not be read: so many of those who may edit are looked at, whether they are people.
@@ -36,13 +37,6 @@ _FORBIDDEN = frozenset((Reason.ACCESS_DENIED, Reason.ACCESS_POLICY))
 _GROUPS_HIDDEN = Fault(Reason.ACCESS_CHECK_FORBIDDEN, Scope.ENTRY, code="groups hidden")
 # Said of events; of a question they say nothing that helps.
 _OF_EVENTS = frozenset((Reason.EVENT_GONE, Reason.EVENT_REJECTED, Reason.CONFLICT, Reason.IN_DOUBT))
-
-
-class Graph(Protocol):
-    """What the check needs of the Graph client."""
-
-    async def send(self, directory: str, requests: Sequence[Request]) -> list[Response]:
-        """See GraphClient.send."""
 
 
 class Calendars(Protocol):

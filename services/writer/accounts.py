@@ -37,9 +37,13 @@ KNOWN_MAX_ACCOUNTS = 250_000
 
 @dataclass(slots=True)
 class Admission:
-    """Which entries may be worked on now. `probes`: what they probe. `misses`: how often their mailbox was unknown."""
+    """Which entries may be worked on now. `probes`: what they probe. `misses`: how often their mailbox was unknown.
+
+    `resting`: put to rest. Entries in neither are somebody else's at this moment, or are gone.
+    """
 
     entry_ids: list[UUID]
+    resting: list[UUID] = field(default_factory=list)
     probes: dict[UUID, tuple[Account, ...]] = field(default_factory=dict)
     misses: dict[UUID, int] = field(default_factory=dict)
 
@@ -63,24 +67,34 @@ class Accounts:
         self._known = Recent[Account, tuple[str, bool | None]](KNOWN_MAX_ACCOUNTS)
 
     async def admit(self, connection: Connection, entry_ids: list[UUID]) -> Admission:
-        """Tell what may be worked on from what must rest, and put the latter to rest."""
-        if not await accounts.any_troubled(connection, entry_ids):
+        """Tell what may be worked on from what must rest, and put the latter to rest.
+
+        Waits for no lock: what somebody else holds, the entry or the trouble that it may rest for, is left out.
+        """
+        troubled = await accounts.troubled(connection, entry_ids)
+        if not troubled:
             return Admission(entry_ids)
-        taken = await accounts.take_up_probes(connection, entry_ids)
-        troubles = await accounts.troubles_of(connection, entry_ids)
+        free = {entry.entry_id: entry for entry in await entries.look_at_free(connection, entry_ids)}
+        troubles = await accounts.troubles_of(connection, list(free))
+        for one in troubled:
+            if one.account not in troubles:
+                free.pop(one.entry_id, None)
+        taken = await accounts.take_up_probes(connection, list(free))
+        for one in troubled:
+            if one.chosen and one.account not in taken.get(one.entry_id, ()):
+                free.pop(one.entry_id, None)  # put to rest now, nobody would try it
         for account in troubles:
             self._known.forget(account)
-        admission = Admission([], {entry_id: tuple(of) for entry_id, of in taken.items()})
-        resting: list[UUID] = []
-        for entry in await entries.look(connection, entry_ids):
+        admission = Admission([], probes={entry_id: tuple(of) for entry_id, of in taken.items()})
+        for entry in free.values():
             if any(holds(status, entry) for status in _of(entry, troubles)) and entry.entry_id not in taken:
-                resting.append(entry.entry_id)
+                admission.resting.append(entry.entry_id)
                 continue
             admission.entry_ids.append(entry.entry_id)
             gone = [status.attempts for status in _of(entry, troubles) if may_be_gone(status, entry)]
             if gone:
                 admission.misses[entry.entry_id] = max(gone)
-        await accounts.rest(connection, resting)
+        await accounts.rest(connection, admission.resting)
         return admission
 
     async def judge(self, connection: Connection, findings: Sequence[Finding], now: datetime) -> Judgement:

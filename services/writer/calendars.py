@@ -1,15 +1,15 @@
 """Where a named calendar is: found by its name, remembered for a while, looked up anew when it is not there."""
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from calbus.entry import Place
 from calbus.graph.calendars import Calendar, calendars_of, list_calendars, named, next_page
 from calbus.graph.calls import Request
-from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault, Scope
+from calbus.recent import Recent
 from schemas.reasons import Reason
+from services.writer.side_calls import Graph
 
 PAGES_MAX = 10
 REMEMBERED_S = 900.0
@@ -28,9 +28,9 @@ class Whereabouts:
 class Calendars:
     """What this writer knows of named calendars."""
 
-    def __init__(self, graph: GraphClient) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._known: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
+        self._known = Recent[tuple[str, str], tuple[str, float]](REMEMBERED_MAX_CALENDARS)
 
     async def whereabouts(self, place: Place) -> Whereabouts:
         """Where the calendar of `place` is; asks Graph if that is not known, or was learned too long ago."""
@@ -54,19 +54,13 @@ class Calendars:
             return Whereabouts(fault=Fault(Reason.CALENDAR_MISSING, Scope.MAILBOX), requests=requests)
         if not found.can_edit:
             return Whereabouts(fault=Fault(Reason.CALENDAR_READ_ONLY, Scope.MAILBOX), requests=requests)
-        self._remember(_key(place, place.calendar), found.id)
+        self._known.put(_key(place, place.calendar), (found.id, time.monotonic() + REMEMBERED_S))
         return Whereabouts(found.id, requests=requests)
 
     def forget(self, place: Place) -> None:
         """The calendar was not where it was said to be."""
         if place.calendar is not None:
-            self._known.pop(_key(place, place.calendar), None)
-
-    def _remember(self, key: tuple[str, str], calendar_id: str) -> None:
-        self._known[key] = (calendar_id, time.monotonic() + REMEMBERED_S)
-        self._known.move_to_end(key)
-        if len(self._known) > REMEMBERED_MAX_CALENDARS:
-            self._known.popitem(last=False)
+            self._known.forget(_key(place, place.calendar))
 
 
 def _key(place: Place, calendar: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ for it longer than a few attempts, and none is refused for want of it.
 
 import asyncio
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 import asyncpg
@@ -14,17 +13,16 @@ import asyncpg
 from calbus.entry import Place, content_of
 from calbus.graph.calls import Request, Response
 from calbus.graph.categories import create_category, is_there_already, list_categories, names_of
-from calbus.graph.client import GraphClient
 from calbus.graph.errors import Fault
 from calbus.outage import Dependency
+from calbus.recent import Recent
 from calbus.store import categories
 from calbus.store.entries import Loaded
 from calbus.telemetry import log
 from schemas.reasons import Reason
 from services.writer.gates import Passage
+from services.writer.side_calls import Graph
 
-# Requests about categories that are under way at a time, to all mailboxes together: most are sent in the first minutes.
-CALLS_MAX = 32
 # A mailbox that is forgotten is looked up in PostgreSQL again.
 REMEMBERED_MAX_MAILBOXES = 20_000
 # A mailbox whose categories are closed to us is not asked again for so long.
@@ -51,15 +49,14 @@ class _Mailbox:
 class Categories:
     """What this writer knows of mailboxes' categories. A Gate."""
 
-    def __init__(self, pool: asyncpg.Pool, graph: GraphClient, *, postgres: Dependency) -> None:
+    def __init__(self, pool: asyncpg.Pool, graph: Graph, *, postgres: Dependency) -> None:
         self._pool = pool
         self._graph = graph
         self._postgres = postgres
-        self._mailboxes: OrderedDict[str, _Mailbox] = OrderedDict()
+        self._mailboxes = Recent[str, _Mailbox](REMEMBERED_MAX_MAILBOXES)
         # A mailbox's categories are looked at by one event at a time; the others wait for what it learns.
         self._busy: dict[str, asyncio.Future[Passage]] = {}
-        self._told: OrderedDict[str, float] = OrderedDict()
-        self._calls = asyncio.Semaphore(CALLS_MAX)
+        self._told = Recent[str, float](TOLD_MAX_DIRECTORIES)
 
     def lets_pass(self, loaded: Loaded) -> bool:
         """Whether there is nothing to see to, or it has been seen to."""
@@ -112,8 +109,7 @@ class Categories:
         return Passage(requests)
 
     async def _call(self, place: Place, request: Request) -> Response:
-        async with self._calls:
-            (response,) = await self._graph.send(place.directory, [request])
+        (response,) = await self._graph.send(place.directory, [request])
         return response
 
     def _without(self, loaded: Loaded, place: Place, response: Response, fault: Fault, requests: int) -> Passage:
@@ -129,21 +125,16 @@ class Categories:
     def _mailbox(self, lane: str) -> _Mailbox:
         known = self._mailboxes.get(lane)
         if known is None:
-            known = self._mailboxes[lane] = _Mailbox()
-            if len(self._mailboxes) > REMEMBERED_MAX_MAILBOXES:
-                self._mailboxes.popitem(last=False)
-        self._mailboxes.move_to_end(lane)
+            known = _Mailbox()
+            self._mailboxes.put(lane, known)
         return known
 
     def _tell(self, loaded: Loaded, place: Place, fault: Fault) -> None:
         """Say it once for the directory: its mailboxes are mostly closed for one and the same reason."""
         now_s = time.monotonic()
-        if now_s < self._told.get(place.directory, 0.0):
+        if now_s < (self._told.get(place.directory) or 0.0):
             return
-        self._told[place.directory] = now_s + CLOSED_S
-        self._told.move_to_end(place.directory)
-        if len(self._told) > TOLD_MAX_DIRECTORIES:
-            self._told.popitem(last=False)
+        self._told.put(place.directory, now_s + CLOSED_S)
         log.warning(
             "categories stay without colours: grant MailboxSettings.ReadWrite to have them made",
             tenant=loaded.entry.item.tenant,

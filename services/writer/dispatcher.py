@@ -24,6 +24,8 @@ from services.writer.pipeline import Pipeline
 
 COMMIT_INTERVAL_S = 0.5
 COMMIT_TIMEOUT_S = 5.0
+# What calls that were broken off came to is recorded within this; what is not is found in doubt by whoever looks next.
+RECORD_S = 5.0
 # So many jobs of one tenant are taken before it is the next one's turn.
 TURN_MAX_JOBS = 20
 SHED_MAX_ENTRIES = 1_000
@@ -193,6 +195,8 @@ class Dispatcher:
             if report.park_s is not None:
                 self._rests.begin(report.job.lane, report.park_s)
         for report in reports:
+            if report.locked:
+                continue  # its wake-up comes again, to whoever has the mailbox then
             if not (report.again and self._is_ours(report.job) and self._lanes.offer(report.job, now_s)):
                 self._finished(report.job)
         await self._shed([(wait_s, job) for wait_s, jobs in self._rests.take_shed() for job in jobs])
@@ -213,12 +217,18 @@ class Dispatcher:
         for position in job.positions:
             self._offsets.finished(position)
 
-    async def drain(self, wait_s: float) -> None:
-        """Hand out nothing more, give back what waits, and wait for the calls in flight, at most `wait_s` seconds."""
+    async def drain(self, wait_s: float) -> bool:
+        """Hand out nothing more, give back what waits, and wait for the calls in flight, at most `wait_s` seconds.
+
+        Gives whether nothing is in flight any more.
+        """
         self._accepting = False
         self._lanes.clear()
-        with suppress(TimeoutError):
+        try:
             await at_most(wait_s, self._pipeline.drain())
+        except TimeoutError:
+            return False
+        return True
 
     def resume(self) -> None:
         """Begin afresh with the partitions that were assigned now."""
@@ -264,17 +274,26 @@ class Dispatcher:
 
 
 class HandOver(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Gives mailboxes up in good order: what is in flight is finished and committed first."""
+    """Gives mailboxes up in good order: what is in flight is finished and committed first.
 
-    def __init__(self, dispatcher: Dispatcher, drain_s: float) -> None:
+    A call that outlasts that is broken off, lest the next owner's calls come on top of it: together they would be more
+    than a mailbox takes. It ends as any call that took too long: marked before it was sent, recorded as unanswered, and
+    looked up or repeated by whoever comes next. Only what waits for a token in that moment is sent afterwards, and is
+    such a call on top; what it writes does no harm either, by the same marks.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, break_off: Callable[[], None], drain_s: float) -> None:
         self._dispatcher = dispatcher
+        self._break_off = break_off
         self._drain_s = drain_s
         self.consumer: AIOKafkaConsumer | None = None
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Called before the group assigns anew, and always with all partitions."""
         if revoked and self.consumer is not None:
-            await self._dispatcher.drain(self._drain_s)
+            if not await self._dispatcher.drain(self._drain_s):
+                self._break_off()
+                await self._dispatcher.drain(RECORD_S)
             await self._dispatcher.commit(self.consumer)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:

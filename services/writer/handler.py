@@ -53,7 +53,8 @@ class Report:
     """What became of a job.
 
     `again`: look at it at once. `park_s`: the whole mailbox should rest for so long. `elsewhere`: its work is in
-    another mailbox's lane now. `settled`: nothing is left to do for now.
+    another mailbox's lane now. `settled`: nothing is left to do for now. `locked`: somebody else has the entry, or what
+    it may rest for, and nothing was done.
     """
 
     job: Job
@@ -62,6 +63,7 @@ class Report:
     park_s: float | None = None
     elsewhere: Due | None = None
     settled: bool = False
+    locked: bool = False
 
     @property
     def result(self) -> str:
@@ -166,11 +168,14 @@ class Handler:
         What may be created is marked as such, durably, when this returns.
         """
         since_ns = time_ns()
-        loaded, admission = await self._postgres.insist(lambda: self._load([job.entry_id for job in jobs]))
+        loaded, admission, locked = await self._postgres.insist(lambda: self._load([job.entry_id for job in jobs]))
         reports: list[Report] = []
         works: list[Work] = []
         for job in jobs:
             found = loaded.get(job.entry_id)
+            if job.entry_id in locked:
+                reports.append(Report(job, requests=0, locked=True))
+                continue
             if found is None or found.entry.parked:
                 # Whatever woke it, a parked removal stays as it is: it is owed, and not due until it is released.
                 reports.append(Report(job, requests=0, settled=True))
@@ -188,12 +193,20 @@ class Handler:
             spans.begin(works, await self._postgres.insist(lambda: traces.of(self._pool, loaded)), since_ns)
         return reports, works
 
-    async def _load(self, entry_ids: list[UUID]) -> tuple[dict[UUID, Loaded], Admission]:
-        """What may be worked on now; entries that rest because of their account are left out."""
+    async def _load(self, entry_ids: list[UUID]) -> tuple[dict[UUID, Loaded], Admission, set[UUID]]:
+        """What may be worked on now, and what somebody else holds; what rests because of its account is neither.
+
+        Waits for no lock, lest one tenant's long transaction hold up everybody in the group.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             admission = await self._accounts.admit(connection, entry_ids)
-            loaded = await entries.load_for_work(connection, admission.entry_ids)
-            return {one.entry.entry_id: one for one in loaded}, admission
+            found = await entries.load_for_work(connection, admission.entry_ids)
+            loaded = {one.entry.entry_id: one for one in found}
+            locked: set[UUID] = set()
+            if len(loaded) + len(admission.resting) < len(entry_ids):
+                seen = loaded.keys() | set(admission.resting)
+                locked = await entries.locked_of(connection, [each for each in entry_ids if each not in seen])
+            return loaded, admission, locked
 
     def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:
         """Find out the next step: leaves `step` to be sent, or the work `over`.

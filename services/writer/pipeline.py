@@ -14,6 +14,7 @@ from calbus.graph.calls import BATCH_AT_A_TIME, BATCH_MAX_REQUESTS
 from calbus.telemetry import log
 from services.writer.handler import Handler, Report, Work
 from services.writer.lanes import Job
+from services.writer.locked import Locked
 
 GROUP_MAX_ENTRIES = 400
 # Groups that are loaded, and that are recorded, at a time. The second begins when the first takes long (it waits for a
@@ -27,6 +28,11 @@ LINGERING_MAX_WORKS = 5_000
 # Where one tenant has more than half of what is in hand, so many jobs of each other may begin however little room there
 # is, and one call for each other directory: one that hangs holds up only itself.
 TENANT_LEAST_JOBS = BATCH_MAX_REQUESTS
+
+
+def calls_at_most(max_calls: int) -> int:
+    """How many calls a pipeline of so many may have under way, with those for other directories than one that hangs."""
+    return 2 * max_calls
 
 
 class _Groups:
@@ -97,6 +103,8 @@ class Pipeline:
         self._calls = 0
         self._calls_of: Counter[str] = Counter()
         self._loading = _Groups(changed)
+        self._locked = Locked()
+        self._trying_locked = False
         self._recording = _Groups(self._go_on_soon)
         # Apart, since what concerns a whole tenant (it works again, say) takes its time in PostgreSQL.
         self._recording_news = _Groups(self._go_on_soon)
@@ -114,7 +122,8 @@ class Pipeline:
     @property
     def room(self) -> int:
         """How many jobs may begin now."""
-        room = self._max_calls * BATCH_MAX_REQUESTS - self._jobs + min(self._lingering, LINGERING_MAX_WORKS)
+        lingering = min(self._lingering + len(self._locked), LINGERING_MAX_WORKS)
+        room = self._max_calls * BATCH_MAX_REQUESTS - self._jobs + lingering
         return max(min(room, GROUP_MAX_ENTRIES), 0)
 
     @property
@@ -144,6 +153,8 @@ class Pipeline:
                 self._place(work)
         self._ready.clear()
         self._waiting = 0
+        if locked := self._locked.clear():
+            self._start(self._set_aside(locked))
         while self._jobs and (self._tasks or self._going_on):
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED) if self._tasks else None
             await asyncio.sleep(0)  # what ends lets others begin: answers are still to be recorded
@@ -155,6 +166,7 @@ class Pipeline:
     async def abandon(self) -> None:
         """End everything where it stands, for good."""
         self._held.clear()
+        self._locked.clear()
         self._ready.clear()
         self._over.clear()
         self._over_with_news.clear()
@@ -188,8 +200,35 @@ class Pipeline:
             return
         for work in works:
             self._enter(work)
+        if any(report.locked for report in reports):
+            await self._set_aside([report.job for report in reports if report.locked])
+            reports = [report for report in reports if not report.locked]
         if reports:
             await self._report(reports)
+
+    async def _set_aside(self, jobs: Sequence[Job]) -> None:
+        """Keep what somebody else has locked, to be loaded again; or let it go to whoever has its mailbox next."""
+        if self._handing_over:
+            await self._report([Report(job, requests=0, locked=True) for job in jobs])
+            return
+        self._locked.hold(jobs)
+        if not self._trying_locked:
+            self._trying_locked = True
+            self._start(self._try_locked())
+
+    async def _try_locked(self) -> None:
+        try:
+            while self._locked:
+                await asyncio.sleep(self._locked.wait_s)
+                jobs, given_up = self._locked.take()
+                for at in range(0, len(jobs), GROUP_MAX_ENTRIES):
+                    await self._load(jobs[at : at + GROUP_MAX_ENTRIES])
+                self._locked.tried(jobs)
+                if given_up:
+                    log.warning("entries are locked for long; left to the sweeper", entries=len(given_up))
+                    await self._report([Report(job, requests=0) for job in given_up])
+        finally:
+            self._trying_locked = False
 
     def _enter(self, work: Work) -> None:
         """Let a loaded work ask its mailbox, or wait for its turn there."""
@@ -294,7 +333,7 @@ class Pipeline:
         """Whose turn it is to be called, if a call may begin."""
         if self._calls < self._max_calls:
             return next(iter(self._ready), None)
-        if self._calls >= 2 * self._max_calls or not _has_most(self._calls_of, self._calls):
+        if self._calls >= calls_at_most(self._max_calls) or not _has_most(self._calls_of, self._calls):
             return None
         return next((directory for directory in self._ready if not self._calls_of[directory]), None)
 

@@ -15,7 +15,6 @@ from aiokafka import AIOKafkaProducer
 from calbus.bus.wakeups import send_wakeups
 from calbus.graph.calendars import ask_default
 from calbus.graph.calls import Response
-from calbus.graph.client import GraphClient
 from calbus.outage import Dependency
 from calbus.store import accounts, entries
 from calbus.store.accounts import Claim, DueProbe
@@ -23,6 +22,7 @@ from calbus.store.entries import Due
 from calbus.telemetry import ACCOUNTS_TROUBLED, log
 from schemas.reasons import Reason
 from services.writer.accounts import Accounts, Judgement
+from services.writer.side_calls import Graph
 
 BATCH_MAX_PROBES = 200
 COUNT_INTERVAL_S = 15.0
@@ -43,7 +43,7 @@ class Prober:
         pool: asyncpg.Pool,
         producer: AIOKafkaProducer,
         topic: str,
-        graph: GraphClient,
+        graph: Graph,
         known: Accounts,
         *,
         interval_s: float,

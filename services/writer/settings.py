@@ -7,6 +7,11 @@ from pydantic import Field
 from calbus.settings import AdminSettings, BudgetSettings, GraphSettings, KafkaSettings, PostgresSettings, TraceSettings
 from services.writer.lanes import LaneLimits
 
+# Within Kafka's time for a rebalance, after which the others go on without this writer, it must hear of it (by its
+# heartbeat), drain, record and commit. All writers of the group wait for the slowest: so a call that hangs, which may
+# last longer (CALBUS_GRAPH_TIMEOUT_S), is broken off and not waited for.
+DRAIN_MAX_S = 40.0
+
 
 class LaneSettings(BudgetSettings):
     """How much a writer holds and sends at a time; `calbus capacity` counts with the same."""
@@ -60,5 +65,6 @@ class WriterSettings(KafkaSettings, PostgresSettings, GraphSettings, LaneSetting
     """An entry that was swept and is still unsettled after so long is swept again."""
     writer_doubt_s: Annotated[float, Field(gt=0, le=3_600)] = 300.0
     """A create whose fate is not known may still arrive for so long."""
-    writer_drain_s: Annotated[float, Field(ge=0, le=300)] = 20.0
-    """At the end, and when mailboxes move to another writer, calls in flight are waited for no longer than this."""
+    writer_drain_s: Annotated[float, Field(ge=0, le=DRAIN_MAX_S)] = 20.0
+    """At the end, and when mailboxes move to another writer, calls in flight are waited for no longer than this, then
+    broken off. Kafka gives a move of mailboxes 60 s in all."""

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from calbus.bus.kafka import STOP_TIMEOUT_S
+from services.writer.dispatcher import COMMIT_TIMEOUT_S
 from tests.deploy.programs import DELIVER, ROOT, image_environment, known, program_of, programs, read
 
 FILE = ROOT / "docker-compose.yml"
@@ -78,7 +79,9 @@ def test_every_variable_is_a_setting_of_its_program_and_none_is_missing(
         if "stop_grace_period" in service:
             program = service["command"][0]
             drain_s = getattr(loaded, f"{program}_drain_s")
-            assert int(service["stop_grace_period"].removesuffix("s")) >= drain_s + 2 * STOP_TIMEOUT_S, name
+            commit_s = COMMIT_TIMEOUT_S if program == "writer" else 0.0
+            allowed_s = int(service["stop_grace_period"].removesuffix("s"))
+            assert allowed_s >= drain_s + commit_s + 2 * STOP_TIMEOUT_S, name
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert {programs()[name] for name in ("migrate", "topics", "ingest", "writer", "puller")} <= started
 

@@ -18,6 +18,7 @@ from calbus.settings import AdminSettings, GraphSettings, KafkaSettings, Postgre
 from ops.prometheus_rule import ALERTS, RULE, rule_of
 from schemas.events import Topic
 from services.writer.__main__ import GROUP
+from services.writer.dispatcher import COMMIT_TIMEOUT_S
 from simulator.server import Settings as SimulatorSettings
 from simulator.server import serve
 from tests.deploy import cluster
@@ -249,7 +250,7 @@ def test_writers_keep_their_membership_and_have_time_to_end(
         name = pod.name.removeprefix("calbus-")
         settings = read(monkeypatch, programs()[name], environment(manifests, container))
         drain_s = getattr(settings, f"{name}_drain_s")
-        assert pod.spec["terminationGracePeriodSeconds"] >= drain_s + 2 * STOP_TIMEOUT_S
+        assert pod.spec["terminationGracePeriodSeconds"] >= drain_s + COMMIT_TIMEOUT_S + 2 * STOP_TIMEOUT_S
         if name == "writer":
             assert pod.kind == "StatefulSet"
             assert settings.writer_member == POD_NAME

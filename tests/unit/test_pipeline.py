@@ -16,7 +16,7 @@ from schemas.items import Kind
 from schemas.reasons import Reason
 from services.writer.handler import Handler, Report, Work
 from services.writer.lanes import Job
-from services.writer.pipeline import TENANT_LEAST_JOBS, Pipeline
+from services.writer.pipeline import TENANT_LEAST_JOBS, Pipeline, calls_at_most
 from services.writer.reconciler import Step
 from tests.support.waiting import until
 
@@ -46,9 +46,15 @@ class Calls(Handler):
         self.most_under_way = 0
         self.sizes: list[int] = []
         self.records_fail = False
+        # What somebody else holds.
+        self.locked: set[UUID] = set()
+        self.loads: list[list[UUID]] = []
 
     async def load(self, jobs: Sequence[Job]) -> tuple[list[Report], list[Work]]:
-        return [], [Work(one, (found := loaded(one)), found.entry) for one in jobs]
+        self.loads.append([one.entry_id for one in jobs])
+        locked = [Report(one, requests=0, locked=True) for one in jobs if one.entry_id in self.locked]
+        free = [one for one in jobs if one.entry_id not in self.locked]
+        return locked, [Work(one, (found := loaded(one)), found.entry) for one in free]
 
     def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:
         if work.wrote:
@@ -172,6 +178,63 @@ async def test_many_tenants_together_have_no_more_calls_than_are_set() -> None:
     for gate in handler.gates.values():
         gate.set()
     await at_most(10.0, bench.pipeline.drain())
+
+
+async def test_calls_for_others_beside_a_hanging_tenant_have_a_limit_too() -> None:
+    names = [f"t{number}" for number in range(3 * CALLS)]
+    handler = Calls("slow", *names)
+    bench = Bench(handler)
+    bench.pipeline.begin([job(number, "slow", str(number)) for number in range(CALLS * 20)])
+    await bench.turns()
+    bench.pipeline.begin([job(1_000 + number, name, "a") for number, name in enumerate(names)])
+    await bench.turns()
+    assert sum(handler.begun[name] for name in names) == calls_at_most(CALLS) - CALLS
+    for gate in handler.gates.values():
+        gate.set()
+    await at_most(10.0, bench.pipeline.drain())
+
+
+async def test_what_somebody_else_holds_waits_for_nobody_and_nobody_for_it() -> None:
+    handler = Calls()
+    bench = Bench(handler)
+    jobs = [job(number, "t", str(number)) for number in range(CALLS * 20)]
+    handler.locked = {one.entry_id for one in jobs[:-1]}
+    bench.pipeline.begin(jobs)
+    await bench.told_of(1)
+    assert [report.job for report in bench.reports] == jobs[-1:]
+    # It takes nobody's place, and is asked for again and again, apart from the others.
+    assert bench.pipeline.room == CALLS * 20
+    bench.pipeline.begin([job(1_000, "other", "a")])
+    await bench.told_of(2)
+
+    async def asked_for() -> bool:
+        return len(handler.loads) >= 4
+
+    await until(asked_for, "what is locked to be asked for again")
+    assert all(set(one) in (handler.locked, {UUID(int=1_000)}) for one in handler.loads[1:])
+    freed = handler.locked
+    handler.locked = set()
+    await bench.told_of(len(jobs) + 1)
+    assert all(report.settled and not report.locked for report in bench.reports)
+    assert {report.job.entry_id for report in bench.reports} >= freed
+
+
+async def test_what_somebody_else_holds_is_left_to_the_next_owner_of_its_mailbox() -> None:
+    handler = Calls()
+    bench = Bench(handler)
+    jobs = [job(number, "t", str(number)) for number in range(10)]
+    handler.locked = {one.entry_id for one in jobs[:4]}
+    bench.pipeline.begin(jobs)
+    await bench.told_of(6)
+    await at_most(10.0, bench.pipeline.drain())
+    assert [report.job for report in bench.reports if report.locked] == jobs[:4]
+    assert len(bench.reports) == len(jobs)
+    # The next time around it is work like any other.
+    handler.locked = set()
+    bench.pipeline.resume()
+    bench.pipeline.begin(jobs[:4])
+    await bench.told_of(len(jobs) + 4)
+    assert all(report.settled for report in bench.reports[len(jobs) :])
 
 
 async def test_no_more_of_one_mailbox_ask_at_a_time_than_may() -> None:

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from calbus import cli
+from calbus.bus.kafka import HEARTBEAT_INTERVAL_MAX_MS, REBALANCE_TIMEOUT_MS
 from calbus.command import is_secret
 from calbus.settings import (
     GraphSettings,
@@ -21,7 +22,8 @@ from calbus.settings import (
 )
 from services.ingest.settings import IngestSettings
 from services.puller.settings import PullerSettings
-from services.writer.settings import WriterSettings
+from services.writer.dispatcher import COMMIT_TIMEOUT_S, RECORD_S
+from services.writer.settings import DRAIN_MAX_S, WriterSettings
 
 SECRET = "S3cret-Value"
 COMPLETE = {
@@ -231,6 +233,18 @@ def test_every_setting_that_is_no_secret_is_an_option(
     assert "--client-id" in shown
     assert "--client-secret " not in shown
     assert "--postgres-dsn" not in shown
+
+
+def test_a_hand_over_of_mailboxes_fits_into_the_time_that_kafka_gives(environment: pytest.MonkeyPatch) -> None:
+    heard_s = HEARTBEAT_INTERVAL_MAX_MS / 1_000
+    assert heard_s + DRAIN_MAX_S + RECORD_S + COMMIT_TIMEOUT_S < REBALANCE_TIMEOUT_MS / 1_000
+    given(environment, CALBUS_WRITER_DRAIN_S=str(DRAIN_MAX_S))
+    assert load(WriterSettings).writer_drain_s == DRAIN_MAX_S
+    given(environment, CALBUS_WRITER_DRAIN_S=str(DRAIN_MAX_S + 1))
+    [line] = fault(WriterSettings)
+    assert line.startswith("CALBUS_WRITER_DRAIN_S is wrong: ")
+    assert "less than or equal to 40" in line
+    assert f"Kafka gives a move of mailboxes {REBALANCE_TIMEOUT_MS // 1_000} s in all" in line
 
 
 def test_ingest_knows_its_own_settings(environment: pytest.MonkeyPatch) -> None:
