@@ -101,6 +101,10 @@ class Reason(StrEnum):
     NOT_STORABLE = "not_storable"
 
 
+# What another credential of the application may mend.
+OF_CREDENTIAL = frozenset((Reason.CREDENTIAL_WRONG, Reason.CREDENTIAL_EXPIRED))
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What a reason means to the person who asks, and what that person can do."""

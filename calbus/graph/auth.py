@@ -9,20 +9,17 @@ from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msal
 import orjson
 import requests
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificate
 
+from calbus.graph.credential import Credential
 from calbus.graph.errors import Fault, Scope, token_fault
-from calbus.settings import GraphSettings, SettingsError
-from calbus.telemetry import CREDENTIAL_EXPIRY, DIRECTORIES, TOKEN_EXPIRY_SECONDS
+from calbus.settings import GraphSettings
+from calbus.telemetry import DIRECTORIES, TOKEN_EXPIRY_SECONDS
 from schemas.reasons import Reason
 
 DIRECTORIES_MAX = 10_000
@@ -37,6 +34,7 @@ PASSING_REMEMBERED_S = 1.0
 @dataclass(slots=True)
 class _Directory:
     application: Any = None
+    credential: Any = None
     token: str = ""
     fetched_at: float = 0.0
     valid_until: float = 0.0
@@ -73,11 +71,10 @@ class Tokens:
 
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
-        self._credential = _credential(settings)
+        self._credential = Credential(settings)
         self._directories: OrderedDict[str, _Directory] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
         self._threads = ThreadPoolExecutor(TOKEN_THREADS, thread_name_prefix="msal")
-        _show_credential(settings)
 
     def close(self) -> None:
         """Let go of the threads."""
@@ -165,12 +162,14 @@ class Tokens:
         return held
 
     def _fetch(self, directory: str, held: _Directory) -> dict[str, Any]:
+        credential = self._credential.current()
         try:
-            if held.application is None:
+            if held.application is None or held.credential is not credential:
+                held.credential = credential
                 held.application = msal.ConfidentialClientApplication(
                     self._settings.client_id,
                     authority=f"{self._settings.login_url}/{directory}",
-                    client_credential=self._credential,
+                    client_credential=credential,
                     # Microsoft's discovery does not know every address: a simulator's, a new cloud's.
                     instance_discovery=False,
                     http_client=_Session(self._settings.graph_ca_file),
@@ -196,34 +195,3 @@ def _bears_roles(token: str) -> bool | None:
     except ValueError:
         return None
     return bool(claims.get("roles")) if isinstance(claims, dict) else None
-
-
-def _show_credential(settings: GraphSettings) -> None:
-    if settings.client_certificate_file is not None:
-        certificate = load_pem_x509_certificate(settings.client_certificate_file.read_bytes())
-        CREDENTIAL_EXPIRY.labels("certificate").set(certificate.not_valid_after_utc.timestamp())
-    elif settings.client_secret_expires_on is not None:
-        ends = datetime.combine(settings.client_secret_expires_on, datetime.min.time(), UTC)
-        CREDENTIAL_EXPIRY.labels("secret").set(ends.timestamp())
-
-
-def _credential(settings: GraphSettings) -> Any:
-    if settings.client_certificate_file is not None:
-        try:
-            pem = settings.client_certificate_file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"CALBUS_CLIENT_CERTIFICATE_FILE cannot be read: {error}") from None
-        try:
-            load_pem_private_key(pem.encode(), password=None)
-            load_pem_x509_certificate(pem.encode())
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise SettingsError(
-                "CALBUS_CLIENT_CERTIFICATE_FILE is wrong: it must hold a certificate and its private key, both in PEM, "
-                "the key without a password."
-            ) from None
-        return {"private_key": pem, "public_certificate": pem}
-    if settings.client_secret is not None:
-        return settings.client_secret.get_secret_value()
-    raise SettingsError(
-        "CALBUS_CLIENT_SECRET is missing (or CALBUS_CLIENT_CERTIFICATE_FILE). It is for: calls to Graph."
-    )

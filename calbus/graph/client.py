@@ -20,7 +20,7 @@ from calbus.graph.calls import Request, Response
 from calbus.graph.errors import Fault, Scope, fault_of
 from calbus.settings import GraphSettings, SettingsError
 from calbus.telemetry import GRAPH_FAULTS, GRAPH_REQUESTS, GRAPH_SECONDS, log
-from schemas.reasons import Reason
+from schemas.reasons import Reason, explain
 
 # To Graph, of one process. Whoever limits its calls to more must ask for as many.
 CONNECTIONS_MAX = 256
@@ -69,7 +69,8 @@ class GraphClient:
         try:
             token = await self._tokens.get(directory)
         except TokenRefusedError as error:
-            log.warning("no token", reason=error.fault.reason, code=error.fault.code)
+            reason = error.fault.reason
+            log.warning("no token", reason=reason, code=error.fault.code, next_actor=explain(reason).next_actor)
             return [Response(0, None, error.fault)] * len(requests), set()
         bears_roles = self._tokens.bears_roles(directory)
         if len(requests) == 1:

@@ -145,6 +145,14 @@ UPDATE account_status s SET probe_at = now(), attempts = 0 FROM (
 ) c WHERE s.tenant = c.tenant AND s.assignee = c.assignee
 """
 
+_PROBE_TENANTS = """
+UPDATE account_status s SET probe_at = now(), attempts = 0 FROM (
+    SELECT tenant, assignee FROM account_status
+    WHERE assignee = '' AND reason = ANY ($1::text[]) AND probe_at IS NOT NULL
+    ORDER BY tenant, assignee FOR UPDATE
+) c WHERE s.tenant = c.tenant AND s.assignee = c.assignee
+"""
+
 _LOOK_AT = f"""
 SELECT {_COLUMNS} FROM account_status s
 WHERE s.tenant = $1 AND s.assignee = ANY ($2::text[]) AND s.probe_at IS NOT NULL
@@ -318,6 +326,11 @@ async def probe_now(connection: Connection, locked: Sequence[Account]) -> None:
 async def probe_at_once(connection: Connection, tenant: str, user: str) -> None:
     """A setting has changed: look at the account's trouble now; without a user, at all of the tenant's."""
     await connection.execute(_PROBE_AT_ONCE, tenant, user)
+
+
+async def probe_tenants(pool: asyncpg.Pool, reasons: Iterable[Reason]) -> None:
+    """Look now at all tenants that are in trouble for one of these reasons."""
+    await pool.execute(_PROBE_TENANTS, [reason.value for reason in reasons])
 
 
 async def due_probes(connection: Connection, now: datetime, limit: int) -> list[DueProbe]:

@@ -1,6 +1,6 @@
 """All that the database holds of one person, whichever table it is in, and how it is taken out.
 
-The only file that knows every table. A new table that names people belongs here too; a test looks for whoever was
+This file and departure.py know every table. A new table that names people belongs in both; tests look for whoever was
 forgotten in every column of every table there is.
 """
 

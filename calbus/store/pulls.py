@@ -4,7 +4,7 @@ Times of leases and of what is due are the database's own, so that clocks of pro
 of a calendar holds its mailbox's lease, and says so in the transaction (`hold`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -14,6 +14,7 @@ import asyncpg
 from calbus.entry import Entry, Place
 from calbus.store.connection import Connection
 from calbus.store.entries import by_event
+from schemas.reasons import Reason
 from schemas.switches import Detail, Touched
 
 # What the settings want: the down calendars of an account that reads, and the up calendar of any account with entries
@@ -114,6 +115,13 @@ _ASK_FAILING = """
 UPDATE calendar_pull p SET due_at = least(p.due_at, now()), asked_at = now() FROM (
     SELECT pull_id FROM calendar_pull
     WHERE tenant = $1 AND ($2 = '' OR username = $2) AND failures > 0 AND NOT is_default
+    FOR NO KEY UPDATE SKIP LOCKED
+) f WHERE p.pull_id = f.pull_id
+"""
+
+_ASK_FAILING_FOR = """
+UPDATE calendar_pull p SET due_at = least(p.due_at, now()), asked_at = now() FROM (
+    SELECT pull_id FROM calendar_pull WHERE last_error = ANY ($1::text[]) AND failures > 0 AND NOT is_default
     FOR NO KEY UPDATE SKIP LOCKED
 ) f WHERE p.pull_id = f.pull_id
 """
@@ -466,6 +474,11 @@ async def ask(connection: Connection | asyncpg.Pool, tenant: str, user: str | No
 async def ask_failing(connection: Connection, tenant: str, user: str) -> None:
     """A setting has changed: what failed of the account is tried now; without a user, whatever of the tenant's did."""
     await connection.execute(_ASK_FAILING, tenant, user)
+
+
+async def ask_failing_for(pool: asyncpg.Pool, reasons: Iterable[Reason]) -> None:
+    """Try now whatever failed for one of these reasons, whoever's it is."""
+    await pool.execute(_ASK_FAILING_FOR, [reason.value for reason in reasons])
 
 
 async def claim(pool: asyncpg.Pool, owner: str, *, lease_s: float, limit: int) -> list[Claimed]:

@@ -2,6 +2,10 @@
 
 from calbus.announced import Announced
 
+forget_tenant = Announced(
+    "Forget a tenant that has left: take out all that calbus keeps of it.",
+    "services.puller.forget_tenant_command:command",
+)
 forget_user = Announced(
     "Forget a user: take out all that calbus keeps of one person.", "services.puller.forget_command:command"
 )

@@ -21,6 +21,7 @@ from calbus.outage import Dependency
 from calbus.store import pulls
 from calbus.store.pulls import Claimed, LeaseLostError, Pull
 from calbus.telemetry import PULL_CALENDARS, PULL_FIRST_ITEMS, PULL_LAG_SECONDS, PULL_LEASED, log
+from schemas.reasons import OF_CREDENTIAL
 from services.puller.mailbox import LeasedMailbox, RestError
 from services.puller.rounds import Rounds
 
@@ -71,7 +72,8 @@ class Leases:
         self._wake.set()
 
     async def run(self) -> None:
-        """Take what is due until cancelled."""
+        """Take what is due until cancelled. What another credential may mend is due at once: this one may have it."""
+        await self._insist(partial(pulls.ask_failing_for, self._pool, OF_CREDENTIAL))
         while True:
             self._beat()
             self._wake.clear()

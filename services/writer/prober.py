@@ -20,7 +20,7 @@ from calbus.store import accounts, entries
 from calbus.store.accounts import Claim, DueProbe
 from calbus.store.entries import Due
 from calbus.telemetry import ACCOUNTS_TROUBLED, log
-from schemas.reasons import Reason
+from schemas.reasons import OF_CREDENTIAL, Reason
 from services.writer.accounts import Accounts, Judgement
 from services.writer.side_calls import Graph
 
@@ -64,7 +64,8 @@ class Prober:
         self._kafka = kafka
 
     async def run(self) -> None:
-        """Probe until cancelled."""
+        """Probe until cancelled. What another credential may mend is looked at at once: this process may have it."""
+        await self._postgres.insist(lambda: accounts.probe_tenants(self._pool, OF_CREDENTIAL))
         while True:
             claimed, due, bare = await self._postgres.insist(self._claim)
             for probe in bare:
