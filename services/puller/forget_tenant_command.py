@@ -78,7 +78,7 @@ class _Leaving(Forgetting):
         out.print("- upstream: an item that is published again is answered `tenant_not_enabled`, and kept")
 
     async def _refuse_if_too_early(self, *, leave: bool) -> int:
-        """How many entries stay in calendars. Raises CommandError if that was not asked for, or accounts are allowed."""
+        """How many entries stay in calendars. Raises CommandError if nobody asked for that, or accounts are allowed."""
         work = await departure.work_for(self.pool, self._tenant)
         if work.allowed:
             raise CommandError(
