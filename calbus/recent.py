@@ -10,7 +10,7 @@ class Recent(Generic[K, V]):
     """Keeps at least the `max_entries` / 2 keys that were put or asked for last, and never more than `max_entries`.
 
     In two dictionaries, the older of which is dropped whole when the younger is half of it all: a hundred thousand keys
-    take a third less than in an OrderedDict, and nothing is moved for being asked for.
+    take a third less than in an OrderedDict, and asking for one of the younger moves nothing.
     """
 
     def __init__(self, max_entries: int) -> None:

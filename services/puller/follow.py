@@ -105,7 +105,14 @@ class Requests:
         Joining the group may take as long as a member's session that died: nobody else waits for it.
         """
         member = self._settings.puller_member
-        joining = consumer(self._settings, self._kafka, group=GROUP, topics=[Topic.REQUESTS], member=member)
+        joining = consumer(
+            self._settings,
+            self._kafka,
+            group=GROUP,
+            topics=[Topic.REQUESTS],
+            member=member,
+            session_timeout_ms=self._settings.puller_session_timeout_ms,
+        )
         async with joining as reader, asyncio.TaskGroup() as tasks:
             tasks.create_task(watch_lag(reader, self._settings, [Topic.REQUESTS]))
             tasks.create_task(self._read(reader))

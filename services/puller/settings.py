@@ -18,6 +18,8 @@ class PullerSettings(
 
     puller_member: str | None = None
     """A name of this process that outlives it (in Kubernetes the pod's name): a restart then moves no partitions."""
+    puller_session_timeout_ms: Annotated[int, Field(ge=1_000, le=1_800_000)] = 30_000
+    """A process that is not heard of for so long leaves the reading of requests to the others."""
     puller_max_mailboxes: Annotated[int, Field(ge=1, le=256)] = 32
     """Mailboxes that one process pulls at a time, each with one request in flight."""
     puller_lane_max_requests_per_10_min: Annotated[int, Field(ge=20, le=10_000)] = 1_000

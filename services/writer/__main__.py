@@ -53,8 +53,9 @@ async def serve(settings: WriterSettings) -> None:
         await stack.enter_async_context(admin_server(settings, GROUP, pulse, [database, broker]))
         pool = await stack.enter_async_context(connect(settings, database))
         await require_schema(pool)
-        # Nobody waits for a connection: as many as all that is under way can need.
-        connections = calls_at_most(settings.writer_max_calls) + ALL_MAX_CALLS
+        # As many as all that is under way can need, and the prober. Only where a batch as such is refused, and its
+        # requests go alone, may one have to wait.
+        connections = calls_at_most(settings.writer_max_calls) + ALL_MAX_CALLS + 1
         graph = await stack.enter_async_context(graph_client(settings, max_connections=connections))
         side_calls = SideCalls(graph)
         sender = await stack.enter_async_context(producer(settings, broker))
@@ -124,7 +125,7 @@ async def serve(settings: WriterSettings) -> None:
             pool,
             sender,
             commands,
-            side_calls,
+            graph,
             known,
             interval_s=settings.writer_sweep_interval_s,
             claim_s=settings.writer_sweep_again_s,

@@ -234,7 +234,6 @@ class Dispatcher:
         """Begin afresh with the partitions that were assigned now."""
         self._offsets.reassigned()
         self._lanes.clear()
-        self._pipeline.resume()
         self._accepting = True
         self._changed.set()
 

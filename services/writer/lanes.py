@@ -38,7 +38,8 @@ class LaneLimits:
 class Job:
     """An entry to look at, and the wake-ups that it answers.
 
-    `alone`: it met a fault of ours beside others, and is tried without them.
+    `alone`: it met a fault of ours beside others, and is tried without them. `turn`: of the pipeline that has it; what
+    an earlier turn began is to be asked nothing more.
     """
 
     entry_id: UUID
@@ -47,6 +48,7 @@ class Job:
     positions: list[Position] = field(default_factory=list)
     answered: bool = False
     alone: bool = False
+    turn: int = 0
 
 
 @dataclass(slots=True)

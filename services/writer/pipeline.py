@@ -8,13 +8,15 @@ group as soon as they are loaded, and each call to Graph goes on by itself.
 import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from calbus.graph.calls import BATCH_AT_A_TIME, BATCH_MAX_REQUESTS
 from calbus.telemetry import log
 from services.writer.handler import Handler, Report, Work
 from services.writer.lanes import Job
 from services.writer.locked import Locked
+
+T = TypeVar("T", Job, Work)
 
 GROUP_MAX_ENTRIES = 400
 # Groups that are loaded, and that are recorded, at a time. The second begins when the first takes long (it waits for a
@@ -113,7 +115,9 @@ class Pipeline:
         self._waiting = 0
         self._over: deque[Work] = deque()
         self._over_with_news: deque[Work] = deque()
-        self._handing_over = False
+        # A drain ends a turn: what it began may be loaded, answered or let through a gate later, and asks no more.
+        self._turn = 0
+        self._patiences: set[asyncio.Timeout] = set()
         # Lanes in which a place became free.
         self._left: deque[str] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,8 +145,14 @@ class Pipeline:
         return self._jobs_of[tenant] < TENANT_LEAST_JOBS
 
     async def drain(self) -> None:
-        """Begin no more calls, and wait until nothing is in hand: what was not asked yet is given back, due at once."""
-        self._handing_over = True
+        """Begin no more calls, and wait until nothing is in hand: what was not asked yet is given back, due at once.
+
+        What has not come back when this is cancelled is given back when it does, whatever was begun since.
+        """
+        self._turn += 1
+        while self._patiences:
+            # Gates only look: what they hear is not waited for.
+            self._patiences.pop().reschedule(asyncio.get_running_loop().time())
         held, self._held = self._held, {}
         for works in held.values():
             for work in works:
@@ -158,10 +168,6 @@ class Pipeline:
         while self._jobs and (self._tasks or self._going_on):
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED) if self._tasks else None
             await asyncio.sleep(0)  # what ends lets others begin: answers are still to be recorded
-
-    def resume(self) -> None:
-        """Ask again, after a drain."""
-        self._handing_over = False
 
     async def abandon(self) -> None:
         """End everything where it stands, for good."""
@@ -179,12 +185,15 @@ class Pipeline:
         """Take these jobs up, together."""
         self._jobs += len(jobs)
         self._jobs_of.update(job.tenant for job in jobs)
+        for job in jobs:
+            job.turn = self._turn
         self._start(self._loading.begin(self._load(jobs)))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -208,21 +217,22 @@ class Pipeline:
 
     async def _set_aside(self, jobs: Sequence[Job]) -> None:
         """Keep what somebody else has locked, to be loaded again; or let it go to whoever has its mailbox next."""
-        if self._handing_over:
-            await self._report([Report(job, requests=0, locked=True) for job in jobs])
-            return
-        self._locked.hold(jobs)
-        if not self._trying_locked:
+        self._locked.hold(job for job in jobs if job.turn == self._turn)
+        if self._locked and not self._trying_locked:
             self._trying_locked = True
             self._start(self._try_locked())
+        if ended := [job for job in jobs if job.turn != self._turn]:
+            await self._report([Report(job, requests=0, locked=True) for job in ended])
 
     async def _try_locked(self) -> None:
         try:
             while self._locked:
                 await asyncio.sleep(self._locked.wait_s)
                 jobs, given_up = self._locked.take()
-                for at in range(0, len(jobs), GROUP_MAX_ENTRIES):
-                    await self._load(jobs[at : at + GROUP_MAX_ENTRIES])
+                waiting = deque(jobs)
+                while waiting:
+                    # A group that breaks off must not take along those behind it.
+                    await asyncio.wait([self._start(self._load(_group(waiting, _as_it_is)))])
                 self._locked.tried(jobs)
                 if given_up:
                     log.warning("entries are locked for long; left to the sweeper", entries=len(given_up))
@@ -257,7 +267,7 @@ class Pipeline:
             self._left.popleft()
 
     def _prepare(self, work: Work) -> None:
-        if self._handing_over:
+        if work.job.turn != self._turn:
             self._place(work)
             return
         try:
@@ -273,19 +283,26 @@ class Pipeline:
 
     async def _ask(self, work: Work, asking: Coroutine[Any, Any, None]) -> None:
         self._lingering += 1
+        patience = asyncio.timeout(None)
         try:
-            await asking
+            async with patience:
+                self._patiences.add(patience)
+                await asking
         except Exception as error:  # noqa: BLE001
+            if patience.expired():
+                self._place(work)
+                return
             self._leave(work.job.lane)
             await self._again([work.job], error)
         else:
             self._place(work)
         finally:
+            self._patiences.discard(patience)
             self._lingering -= 1
 
     def _place(self, work: Work) -> None:
         """Put a prepared work where it goes on."""
-        if self._handing_over:
+        if work.job.turn != self._turn:
             self._handler.give_back(work)
         if work.over:
             (self._over_with_news if work.bears_news else self._over).append(work)
@@ -319,7 +336,7 @@ class Pipeline:
             self._start(self._send(directory, packed))
         for groups, over in ((self._recording, self._over), (self._recording_news, self._over_with_news)):
             while over and groups.may_begin(full=len(over) >= GROUP_MAX_ENTRIES):
-                self._start(groups.begin(self._record(_group(over))))
+                self._start(groups.begin(self._record(_group(over, _job_of))))
 
     def _batch_max_requests(self) -> int:
         """How many requests go together now: as few as there are calls for, since a batch answers with its last."""
@@ -399,9 +416,17 @@ def _has_most(shares: Counter[str], of_all: int) -> bool:
     return any(2 * share > of_all for share in shares.values())
 
 
-def _group(over: deque[Work]) -> list[Work]:
-    """What is recorded together: many, but whoever is tried alone is recorded alone."""
-    group = [over.popleft()]
-    while over and len(group) < GROUP_MAX_ENTRIES and not (group[0].job.alone or over[0].job.alone):
-        group.append(over.popleft())
+def _group(waiting: deque[T], job_of: Callable[[T], Job]) -> list[T]:
+    """What goes together: many, but whoever is tried alone goes alone."""
+    group = [waiting.popleft()]
+    while waiting and len(group) < GROUP_MAX_ENTRIES and not (job_of(group[0]).alone or job_of(waiting[0]).alone):
+        group.append(waiting.popleft())
     return group
+
+
+def _job_of(work: Work) -> Job:
+    return work.job
+
+
+def _as_it_is(job: Job) -> Job:
+    return job

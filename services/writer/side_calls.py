@@ -13,8 +13,7 @@ from calbus.graph.calls import Request, Response
 
 # Calls under way for one directory at a time: at a tenth of a second each, 320 a second.
 DIRECTORY_MAX_CALLS = 32
-# For all together. Eight directories have to hang at once before another waits, and then for no longer than a call may
-# last. Each call is a connection.
+# For all together. Eight directories have to hang at once before another waits. Each call is a connection.
 ALL_MAX_CALLS = 256
 
 

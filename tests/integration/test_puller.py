@@ -118,7 +118,7 @@ async def test_a_killed_puller_is_replaced_and_each_change_has_one_id(world: Wor
             await tenant.appointment("ann", f"Number {number}", day=number + 1)
         # Slow enough for the plug to be pulled in the middle of the round.
         await world.admin.set_limits(tenant.directory, latency_ms=400)
-        options = {"puller_page_items": 3, "puller_lease_s": 1.0}
+        options = {"puller_page_items": 3, "puller_lease_s": 1.0, "puller_session_timeout_ms": 6_000}
         async with world.process("puller", **options) as process:
             await reading(tenant, "ann")
             await until(lambda: _some_pages(world), "some pages to be durable")

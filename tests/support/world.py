@@ -21,6 +21,7 @@ from calbus.bus.kafka import topic_name
 from calbus.bus.publish import key_of
 from calbus.bus.topics import create_topics
 from calbus.entry import ItemKey, entry_id_of
+from calbus.lifecycle import at_most
 from calbus.settings import KafkaSettings
 from calbus.store.migrate import migrate
 from devstack.stack import Stack
@@ -46,6 +47,7 @@ ROLES = ("Calendars.ReadWrite", "MailboxSettings.ReadWrite")
 PARTITIONS = 4
 # A process that starts on a busy machine, twelve at a time.
 READY_S = 90.0
+END_S = 5.0
 SOURCE = "planner"
 
 # Quick retries: the schedule's shape is what is tested, not its length.
@@ -158,7 +160,10 @@ class World:
 
     @asynccontextmanager
     async def process(self, service: str, **overrides: Any) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A service in a process of its own, which a test may kill; killed at the end if it is still there."""
+        """A service in a process of its own, which a test may kill; ended if it is still there.
+
+        It leaves its consumer group then, so that nobody waits for its session to run out.
+        """
         port = _free_port()
         stderr = overrides.pop("stderr", None)
         environment = {**os.environ, **self.environment(admin_port=port, **overrides)}
@@ -171,8 +176,12 @@ class World:
             yield process
         finally:
             if process.returncode is None:
+                process.terminate()
+            try:
+                await at_most(END_S, process.wait())
+            except TimeoutError:
                 process.kill()
-            await process.wait()
+                await process.wait()
 
     async def publish(self, *events: Model, topic: Topic | None = None) -> None:
         """Publish in binary mode; returns when Kafka has them."""

@@ -17,7 +17,7 @@ def jobs(*numbers: int) -> list[Job]:
     return [Job(UUID(int=number), f"m{number}", "t") for number in numbers]
 
 
-def test_it_is_tried_more_seldom_until_something_is_free() -> None:
+def test_it_is_tried_more_seldom_until_all_is_free() -> None:
     locked = Locked(Clock())
     locked.hold(jobs(1, 2))
     waits_s = []
@@ -32,7 +32,23 @@ def test_it_is_tried_more_seldom_until_something_is_free() -> None:
     tried, _ = locked.take()
     locked.hold(tried[:1])
     locked.tried(tried)
-    assert (len(locked), locked.wait_s) == (1, AGAIN_FIRST_S)
+    assert (len(locked), locked.wait_s) == (1, AGAIN_MAX_S)
+    tried, _ = locked.take()
+    assert len(locked) == 1  # it still takes nobody's room
+    locked.tried(tried)
+    assert (len(locked), locked.wait_s) == (0, AGAIN_FIRST_S)
+
+
+def test_an_entry_that_is_locked_in_two_lanes_has_two_jobs() -> None:
+    """Its mailbox was changed: it may be woken in the lane of either."""
+    locked = Locked(Clock())
+    old, new = Job(UUID(int=1), "old", "t"), Job(UUID(int=1), "new", "t")
+    locked.hold([old])
+    locked.hold([new])
+    assert locked.take() == ([old, new], [])
+    locked.hold([new])
+    locked.tried([old, new])
+    assert locked.clear() == [new]
 
 
 def test_what_is_held_for_very_long_is_given_up_and_nothing_else() -> None:

@@ -48,13 +48,15 @@ class Calls(Handler):
         self.records_fail = False
         # What somebody else holds.
         self.locked: set[UUID] = set()
+        self.gone: set[UUID] = set()
         self.loads: list[list[UUID]] = []
 
     async def load(self, jobs: Sequence[Job]) -> tuple[list[Report], list[Work]]:
         self.loads.append([one.entry_id for one in jobs])
         locked = [Report(one, requests=0, locked=True) for one in jobs if one.entry_id in self.locked]
-        free = [one for one in jobs if one.entry_id not in self.locked]
-        return locked, [Work(one, (found := loaded(one)), found.entry) for one in free]
+        gone = [Report(one, requests=0, settled=True) for one in jobs if one.entry_id in self.gone - self.locked]
+        free = [one for one in jobs if one.entry_id not in self.locked | self.gone]
+        return locked + gone, [Work(one, (found := loaded(one)), found.entry) for one in free]
 
     def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:
         if work.wrote:
@@ -91,6 +93,7 @@ class Bench:
         self.broken: list[Job] = []
         self.answered: list[Job] = []
         self.to_come = 0
+        self.told_fails = 0
         self._error = broken
         self.pipeline = Pipeline(
             handler,
@@ -104,6 +107,9 @@ class Bench:
         )
 
     async def _reported(self, reports: list[Report]) -> None:
+        if self.told_fails:
+            self.told_fails -= 1
+            raise ValueError("a fault of ours")
         self.reports += reports
 
     async def _broken(self, one: Job) -> None:
@@ -144,7 +150,6 @@ async def test_what_was_not_sent_is_given_back_when_mailboxes_change_hands() -> 
     assert handler.begun["slow"] == begun
     assert sorted(str(report.job.entry_id) for report in bench.reports) == sorted(str(one.entry_id) for one in jobs)
     # Afterwards it works as before.
-    bench.pipeline.resume()
     bench.pipeline.begin([job(1_000, "other", "a")])
     await bench.turns()
     assert handler.begun["other"] == 1
@@ -231,10 +236,78 @@ async def test_what_somebody_else_holds_is_left_to_the_next_owner_of_its_mailbox
     assert len(bench.reports) == len(jobs)
     # The next time around it is work like any other.
     handler.locked = set()
-    bench.pipeline.resume()
     bench.pipeline.begin(jobs[:4])
     await bench.told_of(len(jobs) + 4)
     assert all(report.settled for report in bench.reports[len(jobs) :])
+
+
+async def test_what_stays_locked_is_given_up_and_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.writer.locked.GIVE_UP_S", 0.0)
+    handler = Calls()
+    bench = Bench(handler)
+    jobs = [job(number, "t", str(number)) for number in range(3)]
+    handler.locked = {jobs[0].entry_id}
+    bench.pipeline.begin(jobs)
+    await bench.told_of(3)
+    [given_up] = [report for report in bench.reports if report.job is jobs[0]]
+    # Left to the sweeper: its wake-up is acknowledged.
+    assert (given_up.locked, given_up.settled, given_up.again) == (False, False, False)
+    assert bench.pipeline.room == CALLS * 20
+
+
+async def test_a_fault_among_what_is_locked_forgets_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.writer.pipeline.GROUP_MAX_ENTRIES", 1)
+    handler = Calls()
+    bench = Bench(handler)
+    jobs = [job(number, "t", str(number)) for number in range(3)]
+    handler.locked = {one.entry_id for one in jobs}
+    bench.pipeline.begin(jobs[:1])
+    bench.pipeline.begin(jobs[1:])
+    await bench.turns()
+    bench.told_fails = 1
+    handler.gone = {one.entry_id for one in jobs}
+    handler.locked = set()
+    with capture_logs() as logs:
+        await bench.told_of(2)
+    assert [entry["event"] for entry in logs] == ["a group of jobs broke off"]
+
+
+async def test_a_gate_that_hangs_does_not_outlast_a_hand_over_and_nothing_is_sent_after_it() -> None:
+    class Gated(Calls):
+        async def wait(self) -> None:
+            await asyncio.Event().wait()
+
+        def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:  # noqa: ARG002
+            return self.wait()
+
+    bench = Bench(handler := Gated())
+    jobs = [job(number, "t", str(number)) for number in range(5)]
+    bench.pipeline.begin(jobs)
+    await bench.turns()
+    await at_most(10.0, bench.pipeline.drain())
+    assert [report.again for report in bench.reports] == [True] * 5
+    assert not handler.begun
+
+
+async def test_what_was_loaded_before_a_hand_over_is_sent_by_nobody_after_it() -> None:
+    class Slow(Calls):
+        def __init__(self) -> None:
+            super().__init__()
+            self.loads_end = asyncio.Event()
+
+        async def load(self, jobs: Sequence[Job]) -> tuple[list[Report], list[Work]]:
+            await self.loads_end.wait()
+            return await super().load(jobs)
+
+    bench = Bench(handler := Slow())
+    bench.pipeline.begin([job(1, "before", "a")])
+    with pytest.raises(TimeoutError):
+        await at_most(0.05, bench.pipeline.drain())
+    bench.pipeline.begin([job(2, "after", "b")])
+    handler.loads_end.set()
+    await bench.told_of(2)
+    assert handler.begun == {"after": 1}
+    assert {report.job.tenant: report.again for report in bench.reports} == {"before": True, "after": False}
 
 
 async def test_no_more_of_one_mailbox_ask_at_a_time_than_may() -> None:
