@@ -7,6 +7,7 @@ for it longer than a few attempts, and none is refused for want of it.
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import asyncpg
 
@@ -25,6 +26,7 @@ from services.writer.side_calls import Graph
 
 # A mailbox that is forgotten is looked up in PostgreSQL again.
 REMEMBERED_MAX_MAILBOXES = 20_000
+LOOK_UP_MAX_MAILBOXES = 500
 # A mailbox whose categories are closed to us is not asked again for so long.
 CLOSED_S = 86_400.0
 TOLD_MAX_DIRECTORIES = 10_000
@@ -56,6 +58,9 @@ class Categories:
         self._mailboxes = Recent[str, _Mailbox](REMEMBERED_MAX_MAILBOXES)
         # A mailbox's categories are looked at by one event at a time; the others wait for what it learns.
         self._busy: dict[str, asyncio.Future[Passage]] = {}
+        # One for each mailbox, since its categories are looked at by one at a time.
+        self._asked: dict[Place, asyncio.Future[set[str]]] = {}
+        self._looking: asyncio.Task[None] | None = None
         self._told = Recent[str, float](TOLD_MAX_DIRECTORIES)
 
     def lets_pass(self, loaded: Loaded) -> bool:
@@ -91,7 +96,7 @@ class Categories:
 
     async def _see_to(self, loaded: Loaded, place: Place, name: str, color: str) -> Passage:
         folded = name.casefold()
-        seen = await self._postgres.insist(lambda: categories.seen(self._pool, place))
+        seen = await self._looked_up(place)
         self._mailbox(place.lane).seen |= seen
         if folded in seen:
             return _OPEN
@@ -107,6 +112,31 @@ class Categories:
         await self._postgres.insist(lambda: categories.see(self._pool, place, folded))
         self._mailbox(place.lane).seen.add(folded)
         return Passage(requests)
+
+    async def _looked_up(self, place: Place) -> set[str]:
+        """What was seen to in the mailbox. Mailboxes that come up in one turn of the loop are looked up together."""
+        if not self._asked:
+            self._looking = asyncio.create_task(self._look_up())
+        answer: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
+        self._asked[place] = answer
+        return await answer
+
+    async def _look_up(self) -> None:
+        asked = dict(islice(self._asked.items(), LOOK_UP_MAX_MAILBOXES))
+        self._asked = dict(islice(self._asked.items(), LOOK_UP_MAX_MAILBOXES, None))
+        if self._asked:
+            self._looking = asyncio.create_task(self._look_up())
+        waiting = {place: answer for place, answer in asked.items() if not answer.done()}
+        try:
+            names = await self._postgres.insist(lambda: categories.seen(self._pool, list(waiting)))
+        except Exception as error:  # noqa: BLE001 (it is told to whoever asked)
+            for answer in waiting.values():
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        for place, answer in waiting.items():
+            if not answer.done():  # who asked may have been told to wait no longer
+                answer.set_result(names.get(place.lane, set()))
 
     async def _call(self, place: Place, request: Request) -> Response:
         (response,) = await self._graph.send(place.directory, [request])
