@@ -262,7 +262,7 @@ async def fresh(ground: Ground) -> AsyncIterator[None]:
         await database.close()
     await create_topics(ground.kafka)
     ground.producer = AIOKafkaProducer(
-        bootstrap_servers=ground.stack.kafka.bootstrap, enable_idempotence=True, linger_ms=5
+        bootstrap_servers=ground.stack.kafka.bootstrap, enable_idempotence=True, linger_ms=0
     )
     await ground.producer.start()
     try:
