@@ -339,12 +339,15 @@ class Pipeline:
                 self._start(groups.begin(self._record(_group(over, _job_of))))
 
     def _batch_max_requests(self) -> int:
-        """How many requests go together now: as few as there are calls for, since a batch answers with its last."""
+        """How many requests go together now: few, if there are calls for all that is in hand, as a batch answers with its
+        last. Counted is not what waits for a call in this moment: small batches come back in small groups, which would
+        go on as such however much there is to do.
+        """
         if self._waiting <= SINGLES_MAX and self._calls < self._max_calls // 4:
             return 1
         # Beyond what Microsoft works on at a time, requests in a batch only wait for each other.
-        room = (self._max_calls - self._calls) * BATCH_AT_A_TIME
-        return BATCH_AT_A_TIME if self._waiting + self._to_come() <= room else BATCH_MAX_REQUESTS
+        in_hand = self._jobs - self._lingering + self._to_come()
+        return BATCH_AT_A_TIME if in_hand <= self._max_calls * BATCH_AT_A_TIME else BATCH_MAX_REQUESTS
 
     def _next_directory(self) -> str | None:
         """Whose turn it is to be called, if a call may begin."""
