@@ -339,9 +339,10 @@ class Pipeline:
                 self._start(groups.begin(self._record(_group(over, _job_of))))
 
     def _batch_max_requests(self) -> int:
-        """How many requests go together now: few, if there are calls for all that is in hand, as a batch answers with its
-        last. Counted is not what waits for a call in this moment: small batches come back in small groups, which would
-        go on as such however much there is to do.
+        """How many requests go together now: few, as long as there are calls for all that is in hand.
+
+        Not only for what waits for a call in this moment: small batches come back in small groups, which would go on as
+        such however much there is to do.
         """
         if self._waiting <= SINGLES_MAX and self._calls < self._max_calls // 4:
             return 1
