@@ -104,6 +104,7 @@ class Pipeline:
         self._lingering = 0
         self._calls = 0
         self._calls_of: Counter[str] = Counter()
+        self._sent = 0
         self._loading = _Groups(changed)
         self._locked = Locked()
         self._trying_locked = False
@@ -332,6 +333,7 @@ class Pipeline:
                 self._ready[directory] = works  # at the end: the others' turn comes first
             self._calls += 1
             self._calls_of[directory] += 1
+            self._sent += len(packed)
             self._waiting -= len(packed)
             self._start(self._send(directory, packed))
         for groups, over in ((self._recording, self._over), (self._recording_news, self._over_with_news)):
@@ -347,8 +349,10 @@ class Pipeline:
         if self._waiting <= SINGLES_MAX and self._calls < self._max_calls // 4:
             return 1
         # Beyond what Microsoft works on at a time, requests in a batch only wait for each other.
-        in_hand = self._jobs - self._lingering + self._to_come()
-        return BATCH_AT_A_TIME if in_hand <= self._max_calls * BATCH_AT_A_TIME else BATCH_MAX_REQUESTS
+        to_do = (
+            self._jobs - self._lingering - self._sent - len(self._over) - len(self._over_with_news) + self._to_come()
+        )
+        return BATCH_AT_A_TIME if to_do <= self._max_calls * BATCH_AT_A_TIME else BATCH_MAX_REQUESTS
 
     def _next_directory(self) -> str | None:
         """Whose turn it is to be called, if a call may begin."""
@@ -375,6 +379,7 @@ class Pipeline:
             return
         finally:
             self._calls -= 1
+            self._sent -= len(works)
             self._calls_of[directory] -= 1
             if not self._calls_of[directory]:
                 del self._calls_of[directory]
