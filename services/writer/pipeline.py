@@ -346,8 +346,8 @@ class Pipeline:
     def _batch_max_requests(self) -> int:
         """How many requests go together now: few, as long as that sends all that is in hand soon.
 
-        Not only what waits for a call in this moment: small batches come back in small groups, which would go on as such
-        however much there is to do. And not what is at Microsoft, since large batches stay there for longer.
+        Not only what waits for a call in this moment counts: small batches come back in small groups, which would go on
+        as such however much there is to do. What is at Microsoft does not, since large batches stay there for longer.
         """
         if self._waiting <= SINGLES_MAX and self._calls < self._max_calls // 4:
             return 1
