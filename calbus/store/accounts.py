@@ -6,7 +6,7 @@ of the one who wakes them. In another order only by whoever waits for no lock, a
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -66,8 +66,15 @@ WITH locked AS (
 UPDATE entry e SET due_at = now() + make_interval(secs => n.wait_s) FROM numbered n WHERE e.entry_id = n.entry_id
 """
 
+# Settings that ended leave their rows; of whom there is none, nothing shall be known any more. The row is held, lest it
+# goes between the look at it and the insert.
 _ENSURE = """
-INSERT INTO account_status (tenant, assignee) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1, 2
+INSERT INTO account_status (tenant, assignee)
+SELECT k.tenant, k.assignee FROM unnest($1::text[], $2::text[]) AS k (tenant, assignee)
+JOIN setting s ON s.tenant = k.tenant AND s.name = k.assignee
+     AND s.scope = CASE k.assignee WHEN '' THEN 'tenant' ELSE 'account' END
+WHERE NOT EXISTS (SELECT FROM account_status a WHERE (a.tenant, a.assignee) = (k.tenant, k.assignee))
+ORDER BY 1, 2 FOR KEY SHARE OF s
 ON CONFLICT DO NOTHING
 """
 
@@ -286,12 +293,14 @@ async def wake(connection: Connection, account: Account, *, only_leaving: bool =
 async def lock(connection: Connection, accounts: Iterable[Account]) -> dict[Account, Status]:
     """How these accounts stand, locked until the transaction ends; one that nothing is known of gets its row.
 
+    One that was forgotten while work was under way gets none: nothing is stored of it, and that it works is no news.
     Gives and locks also the accounts in trouble of each tenant among them that is in trouble as a whole.
     """
     wanted = sorted(set(accounts))
     keys = [account.tenant for account in wanted], [account.assignee for account in wanted]
     await connection.execute(_ENSURE, *keys)
-    return {status.account: status for status in map(_status, await connection.fetch(_LOCK, *keys))}
+    forgotten = {account: _forgotten(account) for account in wanted}
+    return forgotten | {status.account: status for status in map(_status, await connection.fetch(_LOCK, *keys))}
 
 
 async def put(connection: Connection, statuses: Sequence[Status]) -> None:
@@ -370,6 +379,10 @@ async def wake_forgotten(pool: asyncpg.Pool, limit: int) -> int:
 async def count_troubled(pool: asyncpg.Pool) -> dict[Reason, int]:
     """How many accounts and tenants are known to be in trouble, by reason."""
     return {Reason(row["reason"]): row["accounts"] for row in await pool.fetch(_COUNT)}
+
+
+def _forgotten(account: Account) -> Status:
+    return Status(account, 0, Reason.WORKING, None, "", "", "", datetime.now(UTC), 0, None, None)
 
 
 def _status(row: asyncpg.Record) -> Status:

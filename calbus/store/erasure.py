@@ -10,6 +10,7 @@ from datetime import datetime
 
 from calbus.entry import Place
 from calbus.store.connection import Connection
+from calbus.store.pulls import forget_lanes
 from calbus.store.switches import lock_out_planning
 
 _ACCOUNT = """
@@ -89,6 +90,8 @@ UPDATE entry SET applied_grant = NULL, write_version = write_version + 1
 WHERE tenant = $1 AND assignee <> $2 AND split_part(applied_grant, '>', 1) = ANY ($3::text[])
 """
 
+_SETTING = "DELETE FROM setting WHERE tenant = $1 AND scope = 'account' AND name = $2"
+
 _OF_PERSON = {
     "restores": """
         DELETE FROM restore r USING entry e WHERE r.entry_id = e.entry_id AND e.tenant = $1 AND e.assignee = $2
@@ -103,17 +106,12 @@ _OF_PERSON = {
     "statuses": "DELETE FROM account_status WHERE tenant = $1 AND assignee = $2",
     "statuses of the way down": "DELETE FROM pull_status WHERE tenant = $1 AND username = $2",
     "activations": "DELETE FROM activation WHERE tenant = $1 AND name = $2",
-    "account settings": "DELETE FROM setting WHERE tenant = $1 AND scope = 'account' AND name = $2",
     "re-plans": "DELETE FROM replan WHERE tenant = $1 AND scope = 'account' AND name = $2",
 }
 
 _OF_LANES = {
     "categories": "DELETE FROM category WHERE lane = ANY ($1::text[])",
     "subscriptions that end by themselves": "DELETE FROM mailbox_subscription WHERE lane = ANY ($1::text[])",
-    "mailbox leases": """
-        DELETE FROM pull_lane l WHERE lane = ANY ($1::text[])
-        AND NOT EXISTS (SELECT FROM calendar_pull p WHERE p.lane = l.lane)
-    """,
 }
 
 
@@ -220,6 +218,8 @@ async def erase(connection: Connection, person: Person, traces: Traces, pseudony
     await lock_out_planning(connection, person.tenant)
     if (await account_of(connection, person)).is_set:
         raise StillLinkedError
+    # Whoever is about to add a status holds the settings first, then entries: so they come after this.
+    counts["account settings"] = await _deleted(connection, _SETTING, who)
     items = await connection.fetch(_ITEMS, *who, pseudonym)
     counts["items that named them"] = len(items)
     if any(row["owned"] for row in items):
@@ -234,6 +234,7 @@ async def erase(connection: Connection, person: Person, traces: Traces, pseudony
         counts[name] = await _deleted(connection, query, who)
     for name, query in _OF_LANES.items():
         counts[name] = await _deleted(connection, query, (list(traces.lanes),))
+    counts["mailbox leases"] = await forget_lanes(connection, traces.lanes)
     return counts
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 
+import asyncpg
 import typer
 
-from calbus.command import command_of, fail
+from calbus.command import CommandError, command_of, fail
 from calbus.settings import PostgresSettings
 from calbus.store.asking import one_connection
 from calbus.store.migrate import MigrationError, migrate
@@ -16,7 +17,11 @@ def _migrate(settings: PostgresSettings) -> None:
 
     async def main() -> None:
         async with one_connection(settings, command_timeout_s=None) as connection:
-            fresh = await migrate(connection)
+            try:
+                fresh = await migrate(connection)
+            except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+                # Of others it is said that they should run this command.
+                raise CommandError(f"PostgreSQL (CALBUS_POSTGRES_DSN): {error}") from None
         for step in fresh:
             typer.echo(f"applied {step.name}")
         typer.echo("the schema is up to date")

@@ -79,6 +79,22 @@ _ADD_LANES = (
     "INSERT INTO pull_lane (lane) SELECT DISTINCT l FROM unnest($1::text[]) AS l ORDER BY l ON CONFLICT DO NOTHING"
 )
 
+# What was spent of a mailbox's budget is spent, also if its account is linked again at once. One that somebody holds
+# has its turn later.
+_DROP_LANES = """
+DELETE FROM pull_lane WHERE lane IN (
+    SELECT l.lane FROM pull_lane l
+    WHERE NOT EXISTS (SELECT FROM calendar_pull p WHERE p.lane = l.lane)
+      AND coalesce(greatest(l.lease_until, l.rests_until, l.spent_until) <= now(), true)
+    FOR UPDATE SKIP LOCKED
+)
+"""
+
+_FORGET_LANES = """
+DELETE FROM pull_lane l
+WHERE lane = ANY ($1::text[]) AND NOT EXISTS (SELECT FROM calendar_pull p WHERE p.lane = l.lane)
+"""
+
 _ADD = """
 INSERT INTO calendar_pull (tenant, username, calendar, directory, mailbox, lane, publishes, detail)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[])
@@ -433,7 +449,7 @@ class Progress:
 
 
 async def keep_in_step(pool: asyncpg.Pool) -> Steps:
-    """Make the calendars that are pulled those that the accounts' settings want.
+    """Make the calendars that are pulled those that the accounts' settings want, and drop mailboxes without any.
 
     One process at a time does it; to the others there is nothing to do. A calendar in another mailbox is another one.
     """
@@ -463,7 +479,17 @@ async def keep_in_step(pool: asyncpg.Pool) -> Steps:
         if turned:
             columns = [[row[name] for row in turned] for name in ("pull_id", "publishes", "detail")]
             await connection.execute(_TURN, *columns)
+        await connection.execute(_DROP_LANES)
         return Steps(len(fresh), len(gone), len(turned), len(paused))
+
+
+async def forget_lanes(connection: Connection, lanes: Sequence[str]) -> int:
+    """Drop what is known of these mailboxes at once, unless a calendar is pulled there; gives of how many.
+
+    Needs a transaction of the caller's. Waits until nobody adds a calendar, which must not miss its mailbox.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _STEP_LOCK_ID)
+    return _count(await connection.execute(_FORGET_LANES, list(lanes)))
 
 
 async def ask(connection: Connection | asyncpg.Pool, tenant: str, user: str | None, *, full: bool = False) -> int:

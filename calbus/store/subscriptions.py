@@ -53,6 +53,8 @@ WHERE lane = ANY ($3::text[]) AND (lease_until IS NULL OR lease_until <= $1)
 RETURNING {_COLUMNS}
 """  # noqa: S608
 
+_STILL_SUBSCRIBED = "SELECT lane, expires_at FROM mailbox_subscription WHERE lane = ANY ($1::text[])"
+
 # Whether it is still wanted may have changed meanwhile: then the next step is another one, and due at once.
 _RECORD = """
 UPDATE mailbox_subscription SET
@@ -169,10 +171,10 @@ async def claim_lanes(pool: asyncpg.Pool, lanes: Sequence[str], now: datetime, u
     return [_kept(row) for row in await pool.fetch(_CLAIM_LANES, now, until, list(lanes))]
 
 
-async def still_subscribed(pool: asyncpg.Pool, lanes: Sequence[str]) -> list[datetime | None]:
-    """Of those of these mailboxes that calbus is, or may be, told of: when that ends, if it is known."""
-    rows = await pool.fetch("SELECT expires_at FROM mailbox_subscription WHERE lane = ANY ($1::text[])", list(lanes))
-    return [row["expires_at"] for row in rows]
+async def still_subscribed(pool: asyncpg.Pool, lanes: Sequence[str]) -> dict[str, datetime | None]:
+    """Those of these mailboxes that calbus is, or may be, told of, and when that ends, if it is known."""
+    rows = await pool.fetch(_STILL_SUBSCRIBED, list(lanes))
+    return {row["lane"]: row["expires_at"] for row in rows}
 
 
 async def record(connection: Connection, kept: Kept, now: datetime, *, release: bool) -> bool:

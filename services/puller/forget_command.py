@@ -34,7 +34,6 @@ from services.puller.forgetting import (
 
 # What is not waiting for others; an outage of PostgreSQL, mostly.
 WORK_MAX_S = 120
-DEADLOCKS_MAX = 5
 
 
 def forget(
@@ -142,15 +141,10 @@ class _Forgetting(Forgetting):
 
     async def _erase(self, traces: Traces) -> dict[str, int]:
         pseudonym = f"forgotten-{uuid4().hex}"
-        for attempt in range(DEADLOCKS_MAX):
-            try:
-                return await self.in_transaction(lambda one: erasure.erase(one, self._person, traces, pseudonym))
-            except asyncpg.DeadlockDetectedError:
-                if attempt == DEADLOCKS_MAX - 1:
-                    raise
-            except StillLinkedError:
-                raise CommandError("the account was linked again meanwhile: what was settled of it stays") from None
-        raise AssertionError
+        try:
+            return await self.in_transaction(lambda one: erasure.erase(one, self._person, traces, pseudonym))
+        except StillLinkedError:
+            raise CommandError("the account was linked again meanwhile: what was settled of it stays") from None
 
     @property
     def _key(self) -> bytes:

@@ -1,10 +1,13 @@
 """`calbus forget-tenant TENANT`: takes out what calbus keeps of a tenant that has left.
 
 The order is that of `calbus forget-user`, for the same reason: whatever breaks off is taken up by running it again.
+What is found by its mailbox goes before the settings do, which tell whose that is.
 """
 
 import time
+from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import asyncpg
@@ -14,7 +17,7 @@ from calbus.bus.publish import Message
 from calbus.command import CommandError, command_of
 from calbus.lifecycle import EXIT_USAGE
 from calbus.store import departure
-from calbus.store.departure import SwitchedOnError
+from calbus.store.departure import Cursor, Mailboxes, SwitchedOnError
 from calbus.telemetry import configure_logging
 from schemas.events import Topic
 from schemas.results import Way
@@ -55,23 +58,20 @@ class _Leaving(Forgetting):
     async def run(self, *, leave: bool) -> None:
         """All of it, in order."""
         left = await self._refuse_if_too_early(leave=leave)
-        lanes = await departure.lanes_of(self.pool, self._tenant)
+        mailboxes = await departure.mailboxes_of(self.pool, self._tenant)
         told_of = await departure.told_of(self.pool, self._tenant)
-        seen = await departure.stop_pulling(self.pool, self._tenant, lanes, datetime.now(UTC))
-        taken_back = await self.take_back(lanes)
+        seen = await departure.stop_pulling(self.pool, self._tenant, mailboxes.lanes, datetime.now(UTC))
+        taken_back = await self.take_back(mailboxes.lanes)
+        counts = Counter(await self.in_transaction(lambda one: departure.erase_mailboxes(one, mailboxes)))
         keys = [self._key(scope, name) for scope, name in await departure.settings_of(self.pool, self._tenant)]
         await self.publish(*((Topic.SETTINGS, key, None) for key in keys))
         await self.until(self._is_planned, "ingest to take the end of the tenant in: is it running?")
         # Before, lest nobody knows of whom to tell when this breaks off; after, lest the relay has the last word.
         await self.publish(*self._ends_of(told_of))
-        try:
-            counts = await departure.erase(self.pool, self._tenant, lanes)
-        except SwitchedOnError:
-            raise CommandError("the tenant was set up again meanwhile: its settings stay") from None
+        await self._erase(mailboxes, counts)
         await self.publish(*self._ends_of(told_of))
-        report(
-            counts | {"events seen in calendars": seen, "subscriptions": taken_back}, "nothing was kept of this tenant"
-        )
+        counts.update({"events seen in calendars": seen, "subscriptions": taken_back})
+        report(counts, "nothing was kept of this tenant")
         out.print("taken off the bus: settings and statuses (compacted topics: tombstones were published)")
         report_out_of_reach(left, "people's calendars")
         out.print("- backups of PostgreSQL, and logs (which name the tenant and users' ids)")
@@ -95,7 +95,25 @@ class _Leaving(Forgetting):
         return work.standing
 
     async def _is_planned(self) -> bool:
-        return (await departure.work_for(self.pool, self._tenant)).settled
+        return await departure.is_settled(self.pool, self._tenant)
+
+    async def _erase(self, mailboxes: Mailboxes, counts: Counter[str]) -> None:
+        """A chunk at a time, then the rest, so that settings tell to the end that the tenant was here."""
+        try:
+            for table in departure.LARGE:
+                after = Cursor()
+                while chunk := await self.in_transaction(
+                    partial(departure.erase_chunk, tenant=self._tenant, table=table, after=after)
+                ):
+                    gone, after = chunk
+                    counts[table] += gone
+            counts.update(await self.in_transaction(lambda one: departure.erase_rest(one, self._tenant, mailboxes)))
+        except SwitchedOnError:
+            gone_by_then = " and ".join(f"{counts[table]:,} {table}" for table in departure.LARGE)
+            raise CommandError(
+                f"the tenant was set up again meanwhile: {gone_by_then} were forgotten by then, and what was left "
+                "stays. Whose move: upstream, which publishes its items again"
+            ) from None
 
     def _key(self, scope: str, name: str) -> bytes:
         of = self._tenant if scope == Scope.TENANT else f"{self._tenant}/{name}"

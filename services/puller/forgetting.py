@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from calbus.bus.publish import Message
 from calbus.command import CommandError
 from calbus.graph.client import graph_client
 from calbus.lifecycle import at_most
-from calbus.outage import postgres
+from calbus.outage import Dependency, postgres
 from calbus.settings import GraphSettings, KafkaSettings, PostgresSettings, load
 from calbus.store import subscriptions
 from calbus.store.asking import asking_postgres
@@ -27,7 +28,14 @@ from services.puller.subscriptions import Subscriber
 
 LOOK_INTERVAL_S = 0.2
 LEASE_S = 120.0
+# So many mailboxes are taken from the pullers at once: what is done with them one after another is to end in that time.
+CLAIM_MAX_MAILBOXES = 50
 WAIT_DEFAULT_S = 300
+# A person waits: a server that is away is told of at once, and one that does not answer after this.
+OPENING_MAX_S = 30.0
+# What waits for Microsoft has at least so long, however little the whole has left.
+MAILBOX_MIN_S = 60.0
+DEADLOCKS_MAX = 5
 # Topics whose messages may name a person, and are kept for a time.
 _NAMING = frozenset((Topic.ACTIONS, Topic.CONTACTS, Topic.OUTCOMES, Topic.CHANGES, Topic.REQUESTS, Topic.DEAD_LETTERS))
 
@@ -50,25 +58,29 @@ class Forgetting:
 
     async def take_back(self, lanes: tuple[str, ...]) -> int:
         """Take back the subscriptions to these mailboxes, which are not wanted any more; gives how many there were."""
-        before = len(await subscriptions.still_subscribed(self.pool, lanes))
-        if not before:
+        subscribed = await subscriptions.still_subscribed(self.pool, lanes)
+        if not subscribed:
             return 0
-        claimed: set[str] = set()
+        done: set[str] = set()
         async with graph_client(self.settings) as graph:
             subscriber = Subscriber(self.pool, graph, load(SubscriptionSettings), postgres=postgres())
 
             async def none_in_other_hands() -> bool:
-                claimed_at = datetime.now(UTC)
-                until = claimed_at + timedelta(seconds=LEASE_S)
-                for kept in await subscriptions.claim_lanes(self.pool, lanes, claimed_at, until):
-                    await subscriber.keep(kept)
-                    claimed.add(kept.lane)
-                return claimed >= set(lanes) or not await subscriptions.still_subscribed(
-                    self.pool, [lane for lane in lanes if lane not in claimed]
-                )
+                left = [lane for lane in await subscriptions.still_subscribed(self.pool, lanes) if lane not in done]
+                before = len(done)
+                for start in range(0, len(left), CLAIM_MAX_MAILBOXES):
+                    some = left[start : start + CLAIM_MAX_MAILBOXES]
+                    now = datetime.now(UTC)
+                    for kept in await subscriptions.claim_lanes(self.pool, some, now, now + timedelta(seconds=LEASE_S)):
+                        what = f"Microsoft to take {len(left) + before - len(done):,} subscriptions back."
+                        if done:
+                            self._mind_deadline(what)
+                        await self._in_time(subscriber.keep(kept), what)
+                        done.add(kept.lane)
+                return done.issuperset(left)
 
-            await self.until(none_in_other_hands, "a puller to let go of the subscription")
-        ends = await subscriptions.still_subscribed(self.pool, lanes)
+            await self.until(none_in_other_hands, "a puller to let go of the subscription.")
+        ends = (await subscriptions.still_subscribed(self.pool, lanes)).values()
         for end in ends:
             when = f"at {end.astimezone(UTC).isoformat(' ', 'minutes')}" if end else "within 7 days"
             out.print(
@@ -76,12 +88,18 @@ class Forgetting:
                 f"{when}, and nothing that it tells is kept",
                 style="yellow",
             )
-        return before - len(ends)
+        return len(subscribed) - len(ends)
 
     async def in_transaction(self, do: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `do` gives, in a transaction of its own."""
-        async with self.pool.acquire() as connection, connection.transaction():
-            return await do(connection)
+        """What `do` gives, in a transaction of its own; it is done again where others were in its way."""
+        for left in reversed(range(DEADLOCKS_MAX)):
+            try:
+                async with self.pool.acquire() as connection, connection.transaction():
+                    return await do(connection)
+            except asyncpg.DeadlockDetectedError:
+                if not left:
+                    raise
+        raise AssertionError
 
     async def publish(self, *messages: Message) -> None:
         """Send all; returns when Kafka has them. Raises CommandError."""
@@ -90,23 +108,54 @@ class Forgetting:
     async def until(self, done: Callable[[], Awaitable[bool]], what: str) -> None:
         """Wait for it. Raises CommandError with what was waited for."""
         while not await done():
-            if time.monotonic() > self._deadline_s:
-                raise CommandError(f"not yet done: waited for {what} Run this again")
+            self._mind_deadline(what)
             await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def _in_time(self, work: Awaitable[None], what: str) -> None:
+        left_s = self._deadline_s - time.monotonic()
+        try:
+            await at_most(max(left_s, MAILBOX_MIN_S), work)
+        except TimeoutError:
+            raise _not_yet(what) from None
+
+    def _mind_deadline(self, what: str) -> None:
+        if time.monotonic() > self._deadline_s:
+            raise _not_yet(what)
+
+
+def _not_yet(what: str) -> CommandError:
+    return CommandError(f"not yet done: waited for {what} Run this again")
 
 
 def run_command(
     settings: ForgetSettings, forget: Callable[[asyncpg.Pool], Coroutine[Any, Any, None]], limit_s: float | None
 ) -> None:
-    """Run it with a pool, for no longer than this; ends the program with a sentence if it fails."""
+    """Run it with a pool, for no longer than this; ends the program with a sentence if it fails.
+
+    The limit is that of the work: without one it takes as long as it takes, but a pool is there soon or never.
+    """
 
     async def with_pool() -> None:
-        async with connect(settings, postgres()) as pool:
-            await require_schema(pool)
-            await forget(pool)
+        async with AsyncExitStack() as opened:
+            pool = await at_most(OPENING_MAX_S, _open(settings, opened))
+            # Its own end is told from that of a query, which says that PostgreSQL does not answer.
+            limit = asyncio.timeout(limit_s)
+            try:
+                async with limit:
+                    await forget(pool)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise CommandError(f"not yet done after {limit_s:.0f} s, and broken off. Run this again") from None
 
     with asking_postgres():
-        asyncio.run(at_most(limit_s, with_pool()))
+        asyncio.run(with_pool())
+
+
+async def _open(settings: ForgetSettings, opened: AsyncExitStack) -> asyncpg.Pool:
+    pool = await opened.enter_async_context(connect(settings, Dependency("postgresql", lambda _: False)))
+    await require_schema(pool)
+    return pool
 
 
 def report(counts: dict[str, int], nothing: str) -> None:

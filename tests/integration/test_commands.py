@@ -64,6 +64,13 @@ async def test_migrate_twice_and_from_two_places_at_once(world: World) -> None:
         await server.close()
 
 
+async def test_a_migration_that_does_not_fit_is_told_as_it_is(world: World) -> None:
+    await world.fetch("DELETE FROM schema_migration WHERE number = 14")
+    await world.fetch("ALTER TABLE entry RENAME TO elsewhere")
+    code, _, err = await calbus("migrate", **world.environment())
+    assert (code, err) == (1, 'PostgreSQL (CALBUS_POSTGRES_DSN): relation "entry" does not exist\n')
+
+
 async def test_topics_are_made_once_and_left_alone(world: World) -> None:
     environment = world.environment(topic_prefix=f"{world.name}.more")
     code, out, err = await calbus("topics", **environment)

@@ -17,6 +17,9 @@ from calbus.store.migrate_command import command as migrate
 from schemas.events import Topic
 from schemas.results import SyncRequested
 from services.ingest.confirm_command import command as confirm
+from services.puller import forgetting
+from services.puller.forget_command import command as forget_user
+from services.puller.forget_tenant_command import command as forget_tenant
 from services.puller.pull_command import command as pull
 
 KAFKA = KafkaSettings(kafka_bootstrap="broker:9092")
@@ -35,7 +38,11 @@ COMMANDS = [
     pytest.param(migrate, [], id="migrate"),
     pytest.param(confirm, ["school"], id="confirm-removals"),
     pytest.param(pull, ["ann"], id="pull"),
+    pytest.param(forget_user, ["school", "ann"], id="forget-user"),
+    pytest.param(forget_tenant, ["school"], id="forget-tenant"),
 ]
+FORGETTING = COMMANDS[-2:]
+APPLICATION = {"CALBUS_CLIENT_ID": "calbus", "CALBUS_CLIENT_SECRET": "hush"}
 
 
 @pytest.mark.parametrize(("command", "arguments"), COMMANDS)
@@ -43,6 +50,7 @@ def test_a_command_without_a_server_names_the_setting(command: Command, argument
     environment = {
         "CALBUS_POSTGRES_DSN": f"postgresql://me:hush@127.0.0.1:{nowhere}/calbus",
         "CALBUS_KAFKA_BOOTSTRAP": f"127.0.0.1:{nowhere}",
+        **APPLICATION,
     }
     ended = CliRunner().invoke(command.app(), arguments, env=environment)
     assert ended.exit_code == EXIT_FAILURE
@@ -53,11 +61,33 @@ def test_a_command_without_a_server_names_the_setting(command: Command, argument
 
 @pytest.mark.parametrize(("command", "arguments"), COMMANDS)
 def test_a_command_with_a_wrong_address_says_what_one_looks_like(command: Command, arguments: list[str]) -> None:
-    environment = {"CALBUS_POSTGRES_DSN": "postgresql://me:h%ush@here:port/calbus", "CALBUS_KAFKA_BOOTSTRAP": "here:1"}
+    environment = {
+        "CALBUS_POSTGRES_DSN": "postgresql://me:h%ush@here:port/calbus",
+        "CALBUS_KAFKA_BOOTSTRAP": "here:1",
+        **APPLICATION,
+    }
     ended = CliRunner().invoke(command.app(), arguments, env=environment)
     assert ended.exit_code == EXIT_USAGE
     assert "CALBUS_POSTGRES_DSN is wrong" in ended.stderr
     assert "h%ush" not in ended.output
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("command", "arguments"), FORGETTING)
+def test_a_command_that_may_take_long_does_not_wait_long_for_a_server_that_is_mute(
+    command: Command, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "OPENING_MAX_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        environment = {
+            "CALBUS_POSTGRES_DSN": f"postgresql://me:hush@127.0.0.1:{port}/calbus",
+            "CALBUS_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}",
+            **APPLICATION,
+        }
+        ended = CliRunner().invoke(command.app(), arguments, env=environment)
+    assert ended.exit_code == EXIT_FAILURE
+    assert ended.stderr == "PostgreSQL (CALBUS_POSTGRES_DSN) does not answer\n"
 
 
 @pytest.mark.parametrize(
