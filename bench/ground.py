@@ -48,6 +48,13 @@ FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::jsonb[], $9::byt
     AS n (entry_id, id, assignee, mailbox, content, content_hash)
 """
 
+# Whose the entries are: of whom there are no settings, nothing is stored or told.
+_SETTINGS = """
+INSERT INTO setting (scope, tenant, name, revision, body)
+SELECT CASE name WHEN '' THEN 'tenant' ELSE 'account' END, $1, name, 1, '{}' FROM unnest($2::text[]) AS name
+ON CONFLICT DO NOTHING
+"""
+
 # As if each had just been planned for the first time; another generation, so that Graph makes another event.
 _AGAIN = """
 UPDATE entry SET plan = plan + 1, owed = true, due_at = now() + interval '1 hour', published_at = now(),
@@ -141,6 +148,7 @@ class Ground:
                 rows = [self._row(first + at + step, box) for step, box in enumerate(boxes[at : at + 5_000])]
                 columns = [list(column) for column in zip(*rows, strict=True)]
                 await connection.execute(_ENTRIES, load.TENANT, SOURCE, load.DIRECTORY, *columns)
+                await connection.execute(_SETTINGS, load.TENANT, sorted({"", *columns[2]}))
                 due += [Due(row[0], load.TENANT, Place(load.DIRECTORY, row[3])) for row in rows]
         finally:
             await connection.close()

@@ -6,7 +6,7 @@ of the one who wakes them. In another order only by whoever waits for no lock, a
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -293,14 +293,13 @@ async def wake(connection: Connection, account: Account, *, only_leaving: bool =
 async def lock(connection: Connection, accounts: Iterable[Account]) -> dict[Account, Status]:
     """How these accounts stand, locked until the transaction ends; one that nothing is known of gets its row.
 
-    One that was forgotten while work was under way gets none: nothing is stored of it, and that it works is no news.
+    One that was forgotten while work was under way gets none, and is left out: nothing is stored or told of it.
     Gives and locks also the accounts in trouble of each tenant among them that is in trouble as a whole.
     """
     wanted = sorted(set(accounts))
     keys = [account.tenant for account in wanted], [account.assignee for account in wanted]
     await connection.execute(_ENSURE, *keys)
-    forgotten = {account: _forgotten(account) for account in wanted}
-    return forgotten | {status.account: status for status in map(_status, await connection.fetch(_LOCK, *keys))}
+    return {status.account: status for status in map(_status, await connection.fetch(_LOCK, *keys))}
 
 
 async def put(connection: Connection, statuses: Sequence[Status]) -> None:
@@ -379,10 +378,6 @@ async def wake_forgotten(pool: asyncpg.Pool, limit: int) -> int:
 async def count_troubled(pool: asyncpg.Pool) -> dict[Reason, int]:
     """How many accounts and tenants are known to be in trouble, by reason."""
     return {Reason(row["reason"]): row["accounts"] for row in await pool.fetch(_COUNT)}
-
-
-def _forgotten(account: Account) -> Status:
-    return Status(account, 0, Reason.WORKING, None, "", "", "", datetime.now(UTC), 0, None, None)
 
 
 def _status(row: asyncpg.Record) -> Status:

@@ -449,7 +449,8 @@ class Progress:
 
 
 async def keep_in_step(pool: asyncpg.Pool) -> Steps:
-    """Make the calendars that are pulled those that the accounts' settings want, and drop mailboxes without any.
+    """Make the calendars that are pulled those that the accounts' settings want. Where some go, so do mailboxes
+    that are left without any, also those that somebody held the last time.
 
     One process at a time does it; to the others there is nothing to do. A calendar in another mailbox is another one.
     """
@@ -479,8 +480,14 @@ async def keep_in_step(pool: asyncpg.Pool) -> Steps:
         if turned:
             columns = [[row[name] for row in turned] for name in ("pull_id", "publishes", "detail")]
             await connection.execute(_TURN, *columns)
-        await connection.execute(_DROP_LANES)
+        if gone:
+            await drop_spare_lanes(connection)
         return Steps(len(fresh), len(gone), len(turned), len(paused))
+
+
+async def drop_spare_lanes(connection: Connection) -> None:
+    """Drop what is known of mailboxes that have no calendar left, once nobody may need it."""
+    await connection.execute(_DROP_LANES)
 
 
 async def forget_lanes(connection: Connection, lanes: Sequence[str]) -> int:

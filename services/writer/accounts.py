@@ -111,6 +111,8 @@ class Accounts:
         after: dict[Account, Status] = {}
         messages: list[Message] = []
         for account, about in concerned.items():
+            if account not in before:
+                continue  # it was forgotten meanwhile
             tenant = before.get(Account(account.tenant, ""))
             status = stands(before[account], about, tenant, now, self._pace)
             if account.is_tenant:
@@ -129,7 +131,7 @@ class Accounts:
         judgement.changes = changed
         for finding in findings:
             trouble = trouble_of(finding, before.get(finding.tenant))
-            troubled = trouble is not None and after[trouble.account].reason is not None
+            troubled = trouble is not None and trouble.account in after and after[trouble.account].reason is not None
             probing = any(after[account].reason is not None for account in finding.probes if account in after)
             if troubled or probing:
                 judgement.resting.add(finding.entry.entry_id)
@@ -151,8 +153,8 @@ class Accounts:
         """Take in how a mailbox answered that was read for want of an entry; None: the account is unlinked."""
         judgement = Judgement(probed=["unclear"])
         before = await accounts.lock(connection, [probe.account])
-        old = before[probe.account]
-        if old.reason is None:
+        old = before.get(probe.account)
+        if old is None or old.reason is None:
             return judgement
         if response is None:
             after = worked(old, now)

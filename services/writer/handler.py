@@ -496,7 +496,10 @@ def _spread(entry_id: UUID, attempts: int) -> float:
 def _settled(work: Work) -> bool:
     if work.failed is not None or work.refusal is not None:
         return True
-    return not work.reopens and (work.fault is None and next_step(work.entry) is Step.NOTHING)
+    if work.reopens or work.fault is not None or next_step(work.entry) is not Step.NOTHING:
+        return False
+    # Given back, or at rest, before somebody could say whether its new owner may assign it.
+    return not is_gated(work.entry, Step.NOTHING)
 
 
 def _outcome(work: Work, now: datetime) -> Told | None:

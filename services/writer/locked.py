@@ -53,10 +53,13 @@ class Locked:
 
     def tried(self, jobs: Iterable[Job]) -> None:
         """These were tried; those that are not held again were free."""
+        held = False
         for job in jobs:
-            if _key(job) not in self._jobs:
+            if _key(job) in self._jobs:
+                held = True
+            else:
                 self._since_s.pop(_key(job), None)
-        self._wait_s = min(2 * self._wait_s, AGAIN_MAX_S) if self._jobs else AGAIN_FIRST_S
+        self._wait_s = min(2 * self._wait_s, AGAIN_MAX_S) if held else AGAIN_FIRST_S
 
     def clear(self) -> list[Job]:
         """Let go of all of them; gives what was held."""

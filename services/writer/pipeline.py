@@ -155,7 +155,7 @@ class Pipeline:
         """
         self._turn += 1
         while self._patiences:
-            # Gates only look: what they hear is not waited for.
+            # What gates learn is not waited for; a category that was made all the same is found by the next look.
             self._patiences.pop().reschedule(asyncio.get_running_loop().time())
         held, self._held = self._held, {}
         for works in held.values():
@@ -167,8 +167,7 @@ class Pipeline:
                 self._place(work)
         self._ready.clear()
         self._waiting = 0
-        if locked := self._locked.clear():
-            self._start(self._set_aside(locked))
+        self._set_aside(self._locked.clear())
         while self._jobs and (self._tasks or self._going_on):
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED) if self._tasks else None
             await asyncio.sleep(0)  # what ends lets others begin: answers are still to be recorded
@@ -214,19 +213,19 @@ class Pipeline:
         for work in works:
             self._enter(work)
         if any(report.locked for report in reports):
-            await self._set_aside([report.job for report in reports if report.locked])
+            self._set_aside([report.job for report in reports if report.locked])
             reports = [report for report in reports if not report.locked]
         if reports:
             await self._report(reports)
 
-    async def _set_aside(self, jobs: Sequence[Job]) -> None:
+    def _set_aside(self, jobs: Sequence[Job]) -> None:
         """Keep what somebody else has locked, to be loaded again; or let it go to whoever has its mailbox next."""
         self._locked.hold(job for job in jobs if job.turn == self._turn)
         if self._locked and not self._trying_locked:
             self._trying_locked = True
             self._start(self._try_locked())
         if ended := [job for job in jobs if job.turn != self._turn]:
-            await self._report([Report(job, requests=0, locked=True) for job in ended])
+            self._start(self._report([Report(job, requests=0, locked=True) for job in ended]))
 
     async def _try_locked(self) -> None:
         try:
@@ -240,7 +239,7 @@ class Pipeline:
                 self._locked.tried(jobs)
                 if given_up:
                     log.warning("entries are locked for long; left to the sweeper", entries=len(given_up))
-                    await self._report([Report(job, requests=0) for job in given_up])
+                    self._start(self._report([Report(job, requests=0) for job in given_up]))
         finally:
             self._trying_locked = False
 
@@ -286,12 +285,19 @@ class Pipeline:
             self._start(self._ask(work, asking))
 
     async def _ask(self, work: Work, asking: Coroutine[Any, Any, None]) -> None:
+        if work.job.turn != self._turn:  # since it was started
+            asking.close()
+            self._place(work)
+            return
         self._lingering += 1
         patience = asyncio.timeout(None)
         try:
             async with patience:
                 self._patiences.add(patience)
-                await asking
+                try:
+                    await asking
+                finally:
+                    self._patiences.discard(patience)  # one that is over cannot be cut short
         except Exception as error:  # noqa: BLE001
             if patience.expired():
                 self._place(work)
@@ -301,7 +307,6 @@ class Pipeline:
         else:
             self._place(work)
         finally:
-            self._patiences.discard(patience)
             self._lingering -= 1
 
     def _place(self, work: Work) -> None:
@@ -374,19 +379,20 @@ class Pipeline:
 
     async def _send(self, directory: str, works: list[Work]) -> None:
         try:
-            await self._handler.send(works)
+            try:
+                await self._handler.send(works)
+            finally:
+                self._calls -= 1
+                self._sent -= len(works)
+                self._calls_of[directory] -= 1
+                if not self._calls_of[directory]:
+                    del self._calls_of[directory]
+                self._go_on_soon()
         except Exception as error:  # noqa: BLE001
             for work in works:
                 self._leave(work.job.lane)
             await self._again([work.job for work in works], error)
             return
-        finally:
-            self._calls -= 1
-            self._sent -= len(works)
-            self._calls_of[directory] -= 1
-            if not self._calls_of[directory]:
-                del self._calls_of[directory]
-            self._go_on_soon()
         for work in works:
             self._place(work)
 

@@ -224,7 +224,8 @@ async def test_mailboxes_without_a_calendar_are_dropped_when_their_budget_is_who
     )
     async with transaction(pool) as holding:
         await holding.execute("SELECT FROM pull_lane WHERE lane = 'held' FOR NO KEY UPDATE")
-        await pulls.keep_in_step(pool)
+        async with pool.acquire() as connection:
+            await pulls.drop_spare_lanes(connection)
     assert {row["lane"] for row in await pool.fetch("SELECT lane FROM pull_lane")} == {
         "leased",
         "rests",
@@ -255,7 +256,7 @@ async def test_of_whom_is_forgotten_no_status_comes_back(pool: asyncpg.Pool) -> 
     await pool.execute(SETTING, "account", GONE, "ann", None)
     async with transaction(pool) as writer:
         found = await accounts.lock(writer, [ann, bob])
-        assert {one: status.reason for one, status in found.items()} == {ann: None, bob: None}
+        assert {one: status.reason for one, status in found.items()} == {ann: None}
         # The status that is about to be stored is not left behind by who forgets the tenant at this moment.
         erasing = await held_up(pool, erase_rest(pool))
     await erasing

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calbus.budget import WINDOW_S
+from calbus.graph.calls import BATCH_AT_A_TIME
 from services.writer.capacity import Forecast, busiest_share, foretell
 from services.writer.capacity_command import _capacity
 from services.writer.capacity_costs import Costs, Stage, measured
@@ -77,6 +78,8 @@ def test_a_backlog_of_one_mailbox_goes_three_at_a_time() -> None:
 
 def test_changes_of_many_mailboxes_of_a_tenant_share_calls() -> None:
     _, graph = simulated([Change(0.0, mailbox, 1) for mailbox in range(400)], STEADY)
+    assert graph.requests / graph.calls == BATCH_AT_A_TIME
+    _, graph = simulated([Change(0.0, mailbox, 1) for mailbox in range(4_000)], STEADY)
     assert graph.requests / graph.calls > 8
 
 

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from aiokafka import TopicPartition
 
 from calbus.bus.offsets import Position
+from calbus.entry import Applied
 from calbus.lifecycle import at_most
 from services.writer.dispatcher import Dispatcher, HandOver, LaneRests
-from services.writer.handler import Handler, Report, Work
+from services.writer.handler import Handler, Report, Work, _settled
 from services.writer.lanes import Job, LaneLimits, Lanes
 from services.writer.reconciler import Step
 from tests.support.waiting import until
@@ -94,3 +96,16 @@ async def test_a_call_that_hangs_does_not_outlast_a_hand_over() -> None:
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
+
+
+def test_what_was_given_back_before_its_new_owner_was_checked_is_not_done() -> None:
+    """The words are the same, so that there is nothing to write: but whether the owner may assign was to be asked."""
+    one = Job(UUID(int=1), "t/mailbox", "t")
+    before = loaded(one)
+    place = before.entry.desired.place
+    desired = replace(before.entry.desired, assigner="boss@example.org")
+    stands = Applied(plan=1, place=place, content_hash=desired.content_hash, event_id="e", etag="1", grant="another")
+    work = Work(one, before, replace(before.entry, desired=desired, applied=stands))
+    assert not _settled(work)
+    work.entry = work.entry.with_applied(replace(stands, grant=desired.grant))
+    assert _settled(work)

@@ -289,6 +289,52 @@ async def test_a_gate_that_hangs_does_not_outlast_a_hand_over_and_nothing_is_sen
     assert not handler.begun
 
 
+async def test_a_gate_that_was_not_asked_yet_is_not_asked_during_a_hand_over() -> None:
+    class Gated(Calls):
+        asked = 0
+
+        async def wait(self) -> None:
+            self.asked += 1
+            await asyncio.Event().wait()
+
+        def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:  # noqa: ARG002
+            return self.wait()
+
+    bench = Bench(handler := Gated())
+    bench.pipeline.begin([job(1, "t", "a")])
+    while not bench.pipeline._asking:  # noqa: ASYNC110 (a turn later the gate has been asked)
+        await asyncio.sleep(0)
+    await at_most(10.0, bench.pipeline.drain())
+    assert [report.again for report in bench.reports] == [True]
+    assert not handler.asked
+
+
+async def test_a_fault_at_a_gate_does_not_stop_a_hand_over() -> None:
+    class Failing(Calls):
+        def __init__(self) -> None:
+            super().__init__()
+            self.loads_end = asyncio.Event()
+
+        async def load(self, jobs: Sequence[Job]) -> tuple[list[Report], list[Work]]:
+            if self.loads:
+                await self.loads_end.wait()
+            return await super().load(jobs)
+
+        async def fail(self) -> None:
+            await asyncio.sleep(0)
+            raise ValueError("a fault of ours")
+
+        def prepare(self, work: Work) -> Coroutine[Any, Any, None] | None:
+            return self.fail() if not work.job.alone else super().prepare(work)
+
+    bench = Bench(handler := Failing())
+    bench.pipeline.begin([job(1, "t", "a")])
+    await bench.turns()
+    asyncio.get_running_loop().call_later(0.05, handler.loads_end.set)
+    await at_most(10.0, bench.pipeline.drain())
+    assert [report.again for report in bench.reports] == [True]
+
+
 async def test_what_was_loaded_before_a_hand_over_is_sent_by_nobody_after_it() -> None:
     class Slow(Calls):
         def __init__(self) -> None:
