@@ -9,6 +9,7 @@ import time
 from asyncio.subprocess import PIPE
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,8 @@ from services.writer.lanes import Job, LaneLimits, Lanes
 Figures = dict[str, Any]
 
 WRITER = "calbus writer, complete"
+# What its guarantees cost at least (`bench/writer_floor.py`): with a database and topics of its own.
+FLOOR = "the writer's floor"
 # A rival's events in one round, as a share of the writer's: the slow ones would take minutes.
 SHARES = {
     "aiohttp, one call per event": 0.5,
@@ -32,6 +35,16 @@ SHARES = {
     "python-o365": 0.1,
     "msgraph-sdk": 0.02,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A writer, and what it is to do."""
+
+    ground: Ground
+    outcomes: Outcomes
+    writer: Writer
+    due: list[Due]
 
 
 async def backlog(ground: Ground, writers: Sequence[Writer], outcomes: Outcomes, due: list[Due]) -> Used:
@@ -72,20 +85,31 @@ async def rival(ground: Ground, name: str, count: int, boxes: int) -> Used:
 
 async def rates(ground: Ground, *, rounds: int, entries: int, mailboxes: int, names: Sequence[str]) -> Figures:
     """Creates over mailboxes, by calbus and by what people would use instead: round after round, medians."""
-    seen: dict[str, list[Used]] = {name: [] for name in (*names, WRITER)}
-    due = await ground.plan([number % mailboxes for number in range(entries)])
-    async with ground.outcomes() as outcomes, ground.writer() as writer:
-        await warm(ground, outcomes, due[:mailboxes])
+    seen: dict[str, list[Used]] = {name: [] for name in (*names, FLOOR, WRITER)}
+    boxes = [number % mailboxes for number in range(entries)]
+    bare = replace(ground)
+    async with (
+        ground.outcomes() as outcomes,
+        ground.writer() as writer,
+        fresh(bare),
+        bare.outcomes() as of_floor,
+        bare.writer(floor=True) as floor,
+    ):
+        ours = Measured(ground, outcomes, writer, await ground.plan(boxes))
+        least = Measured(bare, of_floor, floor, await bare.plan(boxes))
+        for one in (ours, least):
+            await warm(one.ground, one.outcomes, one.due[:mailboxes])
         for _ in range(rounds):
             for name in names:
                 await ground.control(clear=True)
                 used = await rival(ground, name, max(int(entries * SHARES[name]), 20), mailboxes)
                 seen[name].append(used)
-            before = await ground.control(clear=True)
-            seen[WRITER].append(await backlog(ground, [writer], outcomes, due))
-            after = await ground.control()
-            if (after["created"], after["standing"], after["throttled"]) != (entries, entries, 0):
-                raise RuntimeError(f"not every entry stands once: {before} {after}")
+            for name, one in ((FLOOR, least), (WRITER, ours)):
+                before = await ground.control(clear=True)
+                seen[name].append(await backlog(one.ground, [one.writer], one.outcomes, one.due))
+                after = await ground.control()
+                if (after["created"], after["standing"], after["throttled"]) != (entries, entries, 0):
+                    raise RuntimeError(f"not every entry stands once: {before} {after}")
     rows = {
         name: {
             "entries": used[0].entries,
@@ -96,7 +120,7 @@ async def rates(ground: Ground, *, rounds: int, entries: int, mailboxes: int, na
         }
         for name, used in seen.items()
     }
-    ratios = {name: rows[WRITER]["per_core_s"] / rows[name]["per_core_s"] for name in names}
+    ratios = {name: rows[WRITER]["per_core_s"] / rows[name]["per_core_s"] for name in (*names, FLOOR)}
     return {"rounds": rounds, "mailboxes": mailboxes, "rows": rows, "ratios_per_core": ratios}
 
 
