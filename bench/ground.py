@@ -169,14 +169,12 @@ class Ground:
         await send_wakeups(self.producer, topic_name(self.kafka, Topic.COMMANDS), due)
 
     @asynccontextmanager
-    async def writer(self, *, floor: bool = False, **overrides: Any) -> AsyncIterator["Writer"]:
+    async def writer(self, *, module: str = "services.writer", **overrides: Any) -> AsyncIterator["Writer"]:
         """A writer in a process of its own, which owns its mailboxes when this begins; or what stands in its place."""
         environment = {**os.environ, **self.environment(**overrides)}
         profile = environment.get("CALBUS_BENCH_PROFILE")
-        module = ["-m", "bench.profiled", profile] if profile else ["-m", "services.writer"]
-        if floor:
-            module = ["-m", "bench.writer_floor"]
-        process = await asyncio.create_subprocess_exec(sys.executable, *module, env=environment)
+        program = ["bench.profiled", profile] if profile else [module]
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", *program, env=environment)
         try:
             yield Writer(process)
         finally:

@@ -93,7 +93,7 @@ async def rates(ground: Ground, *, rounds: int, entries: int, mailboxes: int, na
         ground.writer() as writer,
         fresh(bare),
         bare.outcomes() as of_floor,
-        bare.writer(floor=True) as floor,
+        bare.writer(module="bench.writer_floor") as floor,
     ):
         ours = Measured(ground, outcomes, writer, await ground.plan(boxes))
         least = Measured(bare, of_floor, floor, await bare.plan(boxes))
@@ -183,7 +183,7 @@ async def skew(ground: Ground, *, entries: int, mailboxes: int, large: int, late
 async def one_mailbox(ground: Ground, *, entries: int, latency_ms: float) -> Figures:
     """One mailbox's backlog against four requests at a time; and against ten minutes' 10,000, in virtual time."""
     due = await ground.plan([0] * entries)
-    limits = {"writer_lane_max_in_flight": 4, "writer_lane_max_requests_per_10_min": 10_000}
+    limits: dict[str, Any] = {"writer_lane_max_in_flight": 4, "writer_lane_max_requests_per_10_min": 10_000}
     async with ground.outcomes() as outcomes, ground.writer(**limits) as writer:
         await warm(ground, outcomes, due[:1])
         await ground.control(latency_ms=latency_ms)

@@ -1,4 +1,4 @@
-"""A bare pipeline in place of the writer: `python -m bench.writer_floor`; what its guarantees cost with these libraries.
+"""A bare pipeline in place of the writer: `python -m bench.writer_floor`; what its guarantees cost at least.
 
 Wake-ups from Kafka, each entry marked before it is created and recorded with its outcome after, twenty in a `$batch`,
 never more at a time in one mailbox than Graph lets, outcomes to Kafka, offsets. It knows creates and nothing else: no
@@ -99,8 +99,8 @@ class Floor:
             self._start(self._send(packed))
         if self._answered and self._recording < GROUPS_MAX:
             self._recording += 1
-            group, self._answered = self._answered[:GROUP_MAX_ENTRIES], self._answered[GROUP_MAX_ENTRIES:]
-            self._start(self._record(group))
+            answered, self._answered = self._answered[:GROUP_MAX_ENTRIES], self._answered[GROUP_MAX_ENTRIES:]
+            self._start(self._record(answered))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

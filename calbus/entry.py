@@ -137,7 +137,7 @@ class Place:
         """Whether both are one calendar, however their names are written."""
         if other is None:
             return False
-        if self == other:
+        if self is other or self == other:
             return True
         return self.lane == other.lane and _folded(self.calendar) == _folded(other.calendar)
 
@@ -220,7 +220,11 @@ class Entry:
     @property
     def target(self) -> Place | None:
         """The mailbox in which the next step happens; None if the entry never had one."""
-        return target_of(self.desired.place, self.applied.place, may_exist=self.applied.may_exist)
+        applied = self.applied
+        # As `target_of`, in full: a writer asks this of an entry again and again.
+        if applied.event_id is not None or applied.in_doubt:
+            return applied.place
+        return self.desired.place or applied.place
 
     def with_applied(self, applied: Applied) -> "Entry":
         """The same entry, with this applied."""

@@ -3,12 +3,15 @@
 Every metric of calbus is made here, so that none can be without; the metrics themselves stand in telemetry.py.
 """
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections import Counter as Multiset
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 
-from prometheus_client import Counter, Gauge, Histogram
+import prometheus_client
+from prometheus_client import Counter, Gauge
 
 Labels = Mapping[str, Iterable[str]]
 _NO_LABELS: Labels = {}
@@ -44,6 +47,18 @@ class Described:
         """Series of one process, at most."""
         each = self.buckets + 2 if self.kind == "histogram" else 1
         return each * prod(len(values) for values in self.labels.values())
+
+
+class Histogram(prometheus_client.Histogram):
+    """One that takes in hundreds of values at once."""
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """What `observe` does with each; a lock is taken for a bucket, and not for a value."""
+        if not values:
+            return
+        self._sum.inc(sum(values))
+        for bucket, number in Multiset(bisect_left(self._upper_bounds, each) for each in values).items():
+            self._buckets[bucket].inc(number)
 
 
 CATALOGUE: dict[str, Described] = {}

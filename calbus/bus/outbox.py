@@ -89,10 +89,9 @@ class Relay:
 def _count(events: list[Pending], now: datetime) -> None:
     for topic, number in Counter(event.topic for event in events).items():
         PUBLISHED.labels(topic).inc(number)
-    for event in events:
-        OUTBOX_SECONDS.observe(max((now - event.decided_at).total_seconds(), 0.0))
-        if event.happened_at is not None:
-            CHANGE_SECONDS.observe(max((now - event.happened_at).total_seconds(), 0.0))
+    OUTBOX_SECONDS.observe_all([max((now - event.decided_at).total_seconds(), 0.0) for event in events])
+    happened = (event.happened_at for event in events if event.happened_at is not None)
+    CHANGE_SECONDS.observe_all([max((now - happened_at).total_seconds(), 0.0) for happened_at in happened])
 
 
 def _headers(event: Pending) -> list[tuple[str, bytes]]:

@@ -106,17 +106,11 @@ FROM locked e LEFT JOIN marked m USING (entry_id)
 """  # noqa: S608
 
 _RECORD = """
-WITH locked AS (
-    SELECT e.entry_id FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE
-), results AS (
-    SELECT * FROM unnest(
-        $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::text[],
-        $9::integer[], $10::boolean[], $11::boolean[], $12::integer[], $13::text[], $14::timestamptz[],
-        $15::text[], $16::text[], $17::text[], $18::bytea[], $19::jsonb[], $20::timestamptz[],
-        $21::text[]
-    ) AS r (entry_id, write_version, plan, directory, mailbox, hash, event_id, etag, generation, in_doubt, settled,
-            attempts, last_error, due_at, calendar, applied_grant, refusal, master_hash, standing_series,
-            access_asked_at, left_behind)
+WITH results AS (
+    SELECT * FROM unnest($1::entry_result[])
+), locked AS (
+    SELECT e.entry_id FROM entry e WHERE e.entry_id = ANY (ARRAY(SELECT entry_id FROM results))
+    ORDER BY e.entry_id FOR UPDATE
 )
 UPDATE entry e SET
     applied_plan = CASE WHEN r.settled THEN r.plan ELSE e.applied_plan END,
@@ -244,8 +238,6 @@ FROM (
     FROM entry WHERE due_at IS NOT NULL AND owed
 ) d
 """
-
-_RECORD_WIDTH = 21
 
 
 @value
@@ -390,8 +382,7 @@ async def record(connection: Connection, results: list[Result]) -> dict[UUID, bo
 
     A result is left out when another writer recorded meanwhile: what it says may be out of date.
     """
-    rows = [_result_row(result) for result in results]
-    recorded = await connection.fetch(_RECORD, *_shortened(_transpose(rows, _RECORD_WIDTH)))
+    recorded = await connection.fetch(_RECORD, [_result_row(result) for result in results])
     return {row["entry_id"]: row["current"] for row in recorded}
 
 
@@ -578,37 +569,30 @@ def _desired_row(planned: Planned) -> tuple[object, ...]:
 
 
 def _result_row(result: Result) -> tuple[object, ...]:
+    """An `entry_result`, as migration 19 has it."""
     applied = result.applied
+    place = applied.place
     return (
         result.entry_id,
         result.write_version,
         result.plan,
-        applied.place.directory if applied.place else None,
-        applied.place.mailbox if applied.place else None,
+        place.directory if place is not None else None,
+        place.mailbox if place is not None else None,
+        place.calendar if place is not None else None,
         applied.content_hash,
         applied.event_id,
         applied.etag,
         applied.generation,
         applied.in_doubt,
-        result.settled,
-        result.attempts,
-        result.last_error.value if result.last_error else None,
-        result.due_at,
-        applied.place.calendar if applied.place else None,
         applied.grant,
-        result.refusal.value if result.refusal else None,
         applied.master_hash,
-        applied.series.to_json() if applied.series else None,
-        result.access_asked_at,
+        applied.series.to_json() if applied.series is not None else None,
         # Told with the outcome that this result decides.
         None if result.settled else applied.left_behind,
+        result.settled,
+        result.attempts,
+        result.last_error,
+        result.due_at,
+        result.refusal,
+        result.access_asked_at,
     )
-
-
-def _shortened(columns: list[list[object]]) -> list[list[object]]:
-    """Without columns of NULL: each element costs the driver time, and `unnest` fills up what is shorter."""
-    return [[] if column.count(None) == len(column) else column for column in columns]
-
-
-def _transpose(rows: list[tuple[object, ...]], width: int) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

@@ -188,12 +188,15 @@ class Dispatcher:
     async def _finish(self, reports: list[Report]) -> None:
         now_s = self._clock()
         self._changed.set()
+        took_s: dict[str, list[float]] = {}
         for report in reports:
             began_s = self._left_lane_s.pop(report.job.entry_id, now_s)
-            JOB_SECONDS.labels(report.result).observe(now_s - began_s)
+            took_s.setdefault(report.result, []).append(now_s - began_s)
             self._lanes.done(report.job, now_s, requests=report.requests)
             if report.park_s is not None:
                 self._rests.begin(report.job.lane, report.park_s)
+        for result, durations_s in took_s.items():
+            JOB_SECONDS.labels(result).observe_all(durations_s)
         for report in reports:
             if report.locked:
                 continue  # its wake-up comes again, to whoever has the mailbox then

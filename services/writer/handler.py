@@ -217,7 +217,7 @@ class Handler:
         self._rest(work)
         if work.over:
             return None
-        if is_gated(work.entry, step) and not work.admitted:
+        if not work.admitted and is_gated(work.entry, step):
             if shut := [gate for gate in self._gates if not gate.lets_pass(work.loaded)]:
                 return self._ask(work, step, shut)
             self._admit(work)
@@ -237,10 +237,11 @@ class Handler:
         if not work.over and step in (Step.CREATE, Step.FIND):
             await self._find_calendar(work)
         self._rest(work)
-        self._decide(work, step)
+        # What was learned meanwhile may leave nothing to do.
+        self._decide(work, step if next_step(work.entry) is step else Step.NOTHING)
 
     def _decide(self, work: Work, step: Step) -> None:
-        if work.steps >= STEPS_MAX or step is Step.NOTHING or next_step(work.entry) is not step:
+        if work.steps >= STEPS_MAX or step is Step.NOTHING:
             work.over = True
         elif not work.over:
             work.step = step
@@ -390,27 +391,26 @@ class Handler:
             await pulls.put_lost(
                 connection, [work.lost for work in works if work.lost and work.job.entry_id in recorded]
             )
-            outcomes = [
-                decided
-                for work in works
-                if recorded.get(work.entry.entry_id) and (decided := _outcome(work, now)) is not None
-            ]
-            await outbox.add_told(connection, outcomes, now, spans.contexts_of(works))
-            # An overtaken work must not end the newer plan's trace.
+            # An overtaken work must not end the newer plan's trace, and says nothing of how that ended.
             current = [work for work in works if recorded.get(work.entry.entry_id)]
+            outcomes = [decided for work in current if (decided := _outcome(work, now)) is not None]
+            await outbox.add_told(connection, outcomes, now, spans.contexts_of(works))
             await traces.forget(connection, spans.over(current))
             await self._accounts.carry_out(connection, judgement, recorded)
         self._accounts.remember(judgement)
         PLANS.labels("reopened").inc(opened)
         for labels, number in Counter((decided.ending, decided.reason) for decided in outcomes).items():
             OUTCOMES.labels(*labels).inc(number)
-        for work in works:
+        for work in works if judgement.resting else ():
             work.rests = work.entry.entry_id in judgement.resting
-            published_at = work.loaded.published_at
-            # What was told before is only written again: it says nothing of how long a revision takes.
-            news = work.wrote and work.settled and work.loaded.entry.owed
-            if news and published_at is not None and recorded.get(work.entry.entry_id):
-                APPLY_SECONDS.observe((now - published_at).total_seconds())
+        APPLY_SECONDS.observe_all(
+            [
+                (now - work.loaded.published_at).total_seconds()
+                for work in current
+                # What was told before is only written again: it says nothing of how long a revision takes.
+                if work.wrote and work.settled and work.loaded.entry.owed and work.loaded.published_at is not None
+            ]
+        )
         return recorded
 
     def _findings(self, works: Sequence[Work]) -> list[Finding]:

@@ -170,7 +170,7 @@ def _says_what_was_asked(step: Step, response: Response) -> bool:
 
 
 def _names_an_event(body: Any) -> bool:
-    return isinstance(body, dict) and all(isinstance(body.get(name), str) for name in ("id", "@odata.etag"))
+    return isinstance(body, dict) and isinstance(body.get("id"), str) and isinstance(body.get("@odata.etag"), str)
 
 
 def _done(entry: Entry, step: Step, body: Any, circumstances: Circumstances) -> Advance:
