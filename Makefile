@@ -9,6 +9,10 @@ READY := $(VENV)/.ready
 # waits for half of its time.
 WORKERS ?= 3
 
+# Where this is set, every program compiles whatever it imports anew: a service starts in 2.3 s instead of 0.8, and the
+# suite starts more than a hundred.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -36,6 +36,9 @@ class ShowAs(StrEnum):
     BUSY = "busy"
 
 
+_SHOW_AS = {one.value: one for one in ShowAs}
+
+
 class ItemKey(NamedTuple):
     """Names an item across all tenants. A tuple, since it is hashed and compared more often than all else."""
 
@@ -97,13 +100,25 @@ class Content:
     @classmethod
     def from_json(cls, stored: str | bytes) -> "Content":
         """The inverse of `to_json`."""
-        fields: dict[str, Any] = orjson.loads(stored)
-        fields["start"] = datetime.fromisoformat(fields["start"])
-        fields["end"] = datetime.fromisoformat(fields["end"])
-        fields["show_as"] = ShowAs(fields["show_as"])
-        if fields.get("recurrence") is not None:
-            fields["recurrence"] = Recurrence.from_json(fields["recurrence"])
-        return cls(**fields)
+        said: dict[str, Any] = orjson.loads(stored)
+        recurrence = said.get("recurrence")
+        # In order and by position: this runs for whatever is written, and names cost more than the values.
+        return cls(
+            said["subject"],
+            said["body"],
+            datetime.fromisoformat(said["start"]),
+            datetime.fromisoformat(said["end"]),
+            said["time_zone"],
+            said["all_day"],
+            _SHOW_AS[said["show_as"]],
+            said["importance"],
+            said["private"],
+            said["category"],
+            said["reminder_minutes"],
+            said["place"],
+            said.get("color", "none"),
+            None if recurrence is None else Recurrence.from_json(recurrence),
+        )
 
 
 @lru_cache(maxsize=2_048)
