@@ -173,7 +173,7 @@ class Ground:
         """A writer in a process of its own, which owns its mailboxes when this begins; or what stands in its place."""
         environment = {**os.environ, **self.environment(**overrides)}
         profile = environment.get("CALBUS_BENCH_PROFILE")
-        program = ["bench.profiled", profile] if profile else [module]
+        program = ["bench.profiled", profile] if profile and module == "services.writer" else [module]
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", *program, env=environment)
         try:
             yield Writer(process)

@@ -3,7 +3,7 @@
 Values and pure functions over them; both services and the store speak in these.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -99,9 +99,11 @@ class Content:
 
     @classmethod
     def from_json(cls, stored: str | bytes) -> "Content":
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`. Raises TypeError if it says more than is known here, as a later version might."""
         said: dict[str, Any] = orjson.loads(stored)
         recurrence = said.get("recurrence")
+        if not said.keys() <= _CONTENT:
+            raise TypeError(f"unknown in a content: {', '.join(sorted(said.keys() - _CONTENT))}")
         # In order and by position: this runs for whatever is written, and names cost more than the values.
         return cls(
             said["subject"],
@@ -119,6 +121,9 @@ class Content:
             said.get("color", "none"),
             None if recurrence is None else Recurrence.from_json(recurrence),
         )
+
+
+_CONTENT = frozenset(one.name for one in fields(Content))
 
 
 @lru_cache(maxsize=2_048)

@@ -53,9 +53,8 @@ class Histogram(prometheus_client.Histogram):
     """One that takes in hundreds of values at once."""
 
     def observe_all(self, values: Sequence[float]) -> None:
-        """What `observe` does with each; a lock is taken for a bucket, and not for a value."""
-        if not values:
-            return
+        """What `observe` does with each, of which none is NaN; a lock is taken for a bucket, and not for a value."""
+        self._raise_if_not_observable()  # type: ignore[no-untyped-call]
         self._sum.inc(sum(values))
         for bucket, number in Multiset(bisect_left(self._upper_bounds, each) for each in values).items():
             self._buckets[bucket].inc(number)

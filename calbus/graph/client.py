@@ -156,17 +156,16 @@ class GraphClient:
 def _told(request: Request, own_id: str, response: Response, headers: Mapping[str, str] = _NO_HEADERS) -> Response:
     """The same, once the log has a line of it where somebody wants so many; a fault bears our own id of the request."""
     fault = response.fault
-    if fault is None and not _LOG.isEnabledFor(logging.DEBUG):
-        return response
-    log.debug(
-        "graph request",
-        operation=request.operation,
-        status=response.status,
-        reason=fault.reason if fault is not None else None,
-        correlation=request.correlation,
-        client_request_id=own_id,
-        request_id=fault.request_id if fault is not None and fault.request_id else headers.get("request-id", ""),
-    )
+    if _LOG.isEnabledFor(logging.DEBUG):
+        log.debug(
+            "graph request",
+            operation=request.operation,
+            status=response.status,
+            reason=fault.reason if fault is not None else None,
+            correlation=request.correlation,
+            client_request_id=own_id,
+            request_id=fault.request_id if fault is not None and fault.request_id else headers.get("request-id", ""),
+        )
     return response if fault is None else replace(response, fault=replace(fault, client_request_id=own_id))
 
 

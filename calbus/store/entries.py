@@ -138,6 +138,12 @@ FROM results r JOIN locked l USING (entry_id)
 WHERE e.entry_id = r.entry_id AND e.write_version = r.write_version
 RETURNING e.entry_id, e.plan, e.plan = r.plan AS current
 """
+_RECORD_FREE = _RECORD.replace("FOR UPDATE", "FOR UPDATE SKIP LOCKED")
+
+_HELD = """
+SELECT e.entry_id FROM entry e JOIN unnest($1::uuid[], $2::bigint[]) AS r (entry_id, write_version) USING (entry_id)
+WHERE e.write_version = r.write_version
+"""
 
 # What an overtaken writer wrote all the same: somebody must look at what stands there now.
 _DISTURB = """
@@ -377,13 +383,20 @@ async def locked_of(connection: Connection, left_out: list[UUID]) -> set[UUID]:
     return {row["entry_id"] for row in rows}
 
 
-async def record(connection: Connection, results: list[Result]) -> dict[UUID, bool]:
+async def record(connection: Connection, results: list[Result], *, waits: bool) -> dict[UUID, bool]:
     """Store what was applied; gives, for each result that still counted, whether its plan is the newest.
 
-    A result is left out when another writer recorded meanwhile: what it says may be out of date.
+    A result is left out when another writer recorded meanwhile: what it says may be out of date. Unless this `waits`,
+    so is one whose entry somebody else has locked: `held_of` tells which.
     """
-    recorded = await connection.fetch(_RECORD, [_result_row(result) for result in results])
+    recorded = await connection.fetch(_RECORD if waits else _RECORD_FREE, [_result_row(result) for result in results])
     return {row["entry_id"]: row["current"] for row in recorded}
+
+
+async def held_of(connection: Connection, left_out: list[tuple[UUID, int]]) -> set[UUID]:
+    """Those of the entries, each with the version that was loaded, that `record` left out although they still count."""
+    rows = await connection.fetch(_HELD, [entry_id for entry_id, _ in left_out], [version for _, version in left_out])
+    return {row["entry_id"] for row in rows}
 
 
 async def reopen(connection: Connection, refused: list[tuple[UUID, int]]) -> int:

@@ -365,27 +365,44 @@ class Handler:
             return 0.0
         return max(self._doubt_s - (datetime.now(UTC) - doubted_at).total_seconds(), 0.0)
 
-    async def record(self, works: Sequence[Work]) -> list[Report]:
-        """Store results and the outcomes they decide, durably and in one transaction; a report for every work."""
-        since_ns = time_ns()
-        recorded = await self._postgres.insist(lambda: self._record(works))
-        spans.end(works, since_ns)
-        return [self._report(work, recorded) for work in works]
+    async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:
+        """Store results and the outcomes they decide, durably and in one transaction; a report for each that is.
 
-    async def _record(self, works: Sequence[Work]) -> dict[UUID, bool]:
+        Unless this `waits`, those are left out whose entries somebody else has locked. Works that bear news must wait:
+        what they say of an account would count once for each time that they are recorded.
+        """
+        since_ns = time_ns()
+        recorded, held = await self._postgres.insist(lambda: self._record(works, waits=waits))
+        done = [work for work in works if work.entry.entry_id not in held] if held else works
+        spans.end(done, since_ns)
+        return [self._report(work, recorded) for work in done]
+
+    async def _record(self, works: Sequence[Work], *, waits: bool) -> tuple[dict[UUID, bool], set[UUID]]:
+        """What was stored, and whether as the newest plan; and what could not be, because somebody holds it."""
         now = datetime.now(UTC)
         for work in works:
             work.settled = _settled(work)
         async with self._pool.acquire() as connection, connection.transaction():
             judgement = await self._accounts.judge(connection, self._findings(works), now)
-            recorded = await entries.record(connection, [self._result(work, now) for work in works])
+            results = [self._result(work, now) for work in works]
+            recorded = await entries.record(connection, results, waits=waits)
+            left_out = [work for work in works if work.entry.entry_id not in recorded]
+            held: set[UUID] = set()
+            if left_out and not waits:
+                held = await entries.held_of(
+                    connection, [(work.entry.entry_id, work.loaded.write_version) for work in left_out]
+                )
             overtaken = [
                 (work.entry.entry_id, work.written_in)
-                for work in works
-                if work.entry.entry_id not in recorded and work.written_in is not None
+                for work in left_out
+                if work.entry.entry_id not in held and work.written_in is not None
             ]
             await entries.disturb(connection, overtaken)
-            reopened = [(work.entry.entry_id, work.entry.desired.plan) for work in works if work.reopens]
+            reopened = [
+                (work.entry.entry_id, work.entry.desired.plan)
+                for work in works
+                if work.reopens and work.entry.entry_id not in held
+            ]
             opened = await entries.reopen(connection, reopened)
             # Whoever is overtaken finds it removed again.
             await pulls.put_lost(
@@ -411,7 +428,7 @@ class Handler:
                 if work.wrote and work.settled and work.loaded.entry.owed and work.loaded.published_at is not None
             ]
         )
-        return recorded
+        return recorded, held
 
     def _findings(self, works: Sequence[Work]) -> list[Finding]:
         """What this work said of the accounts it was for, as far as that is news."""

@@ -30,6 +30,8 @@ SINGLES_MAX = 4
 SMALL_ROUNDS_MAX = 2
 # Works that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
 LINGERING_MAX_WORKS = 5_000
+# A result whose entry somebody else has locked is recorded when it is free; nobody but itself waits for that.
+RECORD_AGAIN_S = 0.1
 # Where one tenant has more than half of what is in hand, so many jobs of each other may begin however little room there
 # is, and one call for each other directory: one that hangs holds up only itself.
 TENANT_LEAST_JOBS = BATCH_MAX_REQUESTS
@@ -344,9 +346,12 @@ class Pipeline:
             self._sent += len(packed)
             self._waiting -= len(packed)
             self._start(self._send(directory, packed))
-        for groups, over in ((self._recording, self._over), (self._recording_news, self._over_with_news)):
+        for groups, over, waits in (
+            (self._recording, self._over, False),
+            (self._recording_news, self._over_with_news, True),
+        ):
             while over and groups.may_begin(full=len(over) >= GROUP_MAX_ENTRIES):
-                self._start(groups.begin(self._record(_group(over, _job_of))))
+                self._start(groups.begin(self._record(_group(over, _job_of), waits=waits)))
 
     def _batch_max_requests(self) -> int:
         """How many requests go together now: few, as long as that sends all that is in hand soon.
@@ -396,13 +401,21 @@ class Pipeline:
         for work in works:
             self._place(work)
 
-    async def _record(self, works: list[Work]) -> None:
+    async def _record(self, works: list[Work], *, waits: bool) -> None:
         try:
-            reports = await self._handler.record(works)
+            reports = await self._handler.record(works, waits=waits)
         except Exception as error:  # noqa: BLE001
             await self._again([work.job for work in works], error)
             return
+        if len(reports) < len(works):
+            recorded = {report.job.entry_id for report in reports}
+            self._start(self._record_later([work for work in works if work.job.entry_id not in recorded]))
         await self._report(reports)
+
+    async def _record_later(self, held: list[Work]) -> None:
+        await asyncio.sleep(RECORD_AGAIN_S)
+        self._over.extend(held)
+        self._go_on_soon()
 
     async def _report(self, reports: list[Report]) -> None:
         self._forget([report.job for report in reports])

@@ -9,7 +9,7 @@ import pytest
 
 from bench.ground import Ground, fresh, running_stub
 from bench.report import write
-from bench.scenarios import WRITER, rates, window_share
+from bench.scenarios import FLOOR, WRITER, rates, window_share
 from devstack.stack import Stack
 
 
@@ -68,7 +68,7 @@ async def test_rates_in_a_short_form(stack: Stack, stub: dict[str, str], tmp_pat
         async with fresh(ground):
             names = ["aiohttp, one call per event", "aiohttp, $batch of 20"]
             figures = await rates(ground, rounds=1, entries=100, mailboxes=20, names=names)
-    assert set(figures["rows"]) == {*names, WRITER}
+    assert set(figures["rows"]) == {*names, FLOOR, WRITER}
     assert all(row["per_s"] > 0 for row in figures["rows"].values())
     page = write("rates", figures, tmp_path).read_text()
     assert all(name in page for name in figures["rows"])

@@ -14,7 +14,7 @@ from calbus.lifecycle import at_most
 from calbus.store import entries
 from schemas.reasons import Reason
 from schemas.results import Ending
-from services.writer.pipeline import calls_at_most
+from services.writer.pipeline import GROUPS_MAX, calls_at_most
 from services.writer.settings import WriterSettings
 from services.writer.side_calls import ALL_MAX_CALLS, DIRECTORY_MAX_CALLS
 from simulator.client import Fault, MailboxKind
@@ -177,6 +177,40 @@ async def test_a_row_that_somebody_holds_while_a_writer_ends_is_not_forgotten(wo
         # The next is commanded anew: a sweep would find it two minutes after it was planned, and no sooner.
         async with world.writer():
             assert (await tenant.outcome(stuck, "ann")).ending is Ending.APPLIED
+
+
+async def test_rows_that_somebody_holds_when_they_are_recorded_hold_up_no_other_entry(world: World) -> None:
+    # More than there are groups under way: one after the other they would take all places.
+    stuck = [f"stuck{number}" for number in range(2 * GROUPS_MAX)]
+    free = [f"free{number}" for number in range(8)]
+    async with world.ingest(), world.writer(**LONG), world.tenant(*stuck) as tenant, world.tenant(*free) as other:
+        for number, user in enumerate(stuck):
+            delay_ms = 5_000 + 150 * number
+            fault = Fault(tenant=tenant.directory, user=tenant.mailbox(user), operation="create", delay_ms=delay_ms)
+            await world.admin.add_fault(fault)
+        actions = [tenant.action(f"a-{user}", user) for user in stuck]
+        await tenant.publish(*actions)
+
+        async def under_way() -> bool:
+            return await struck(tenant) == len(stuck)
+
+        await until(under_way, "every call to be under way")
+        recorded = "SELECT FROM entry WHERE tenant = $1 AND applied_at IS NOT NULL"
+        async with held(world, "SELECT applied_at FROM entry WHERE tenant = $1", tenant.id):
+            assert not await world.fetch(recorded, tenant.id), "locked too late"
+
+            async def written() -> bool:
+                return all([await tenant.subjects(user) for user in stuck])
+
+            await until(written, "every event to stand")
+            for user in free:
+                action = other.action(f"b-{user}", user)
+                await other.publish(action)
+                assert (await other.outcome(action, user)).ending is Ending.APPLIED
+            assert [tenant.ended(f"a-{user}", user) for user in stuck] == [[] for _ in stuck]
+        for action, user in zip(actions, stuck, strict=True):
+            assert (await tenant.outcome(action, user)).ending is Ending.APPLIED
+            assert len(await tenant.subjects(user)) == 1
 
 
 async def test_a_trouble_that_somebody_holds_holds_up_no_other_tenant(world: World) -> None:

@@ -42,7 +42,7 @@ class Hanging(Handler):
         for work in works:
             work.step, work.over, work.retry_after_s = None, True, 1.0
 
-    async def record(self, works: Sequence[Work]) -> list[Report]:
+    async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:  # noqa: ARG002
         return [Report(work.job) for work in works]
 
 

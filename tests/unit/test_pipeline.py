@@ -46,8 +46,9 @@ class Calls(Handler):
         self.most_under_way = 0
         self.sizes: list[int] = []
         self.records_fail = False
-        # What somebody else holds.
+        # What somebody else holds: when it is to be loaded, when it is to be recorded.
         self.locked: set[UUID] = set()
+        self.held: set[UUID] = set()
         self.gone: set[UUID] = set()
         self.loads: list[list[UUID]] = []
 
@@ -79,10 +80,14 @@ class Calls(Handler):
             self.under_way[work.job.lane] -= 1
             work.wrote, work.step = True, None
 
-    async def record(self, works: Sequence[Work]) -> list[Report]:
+    async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:
         if self.records_fail:
             raise ValueError("a fault of ours")
-        return [Report(work.job, settled=work.wrote, again=not work.wrote) for work in works]
+        return [
+            Report(work.job, settled=work.wrote, again=not work.wrote)
+            for work in works
+            if waits or work.job.entry_id not in self.held
+        ]
 
 
 class Bench:
@@ -400,18 +405,35 @@ async def test_a_fault_in_giving_up_one_job_forgets_no_other() -> None:
     assert {one.entry_id for one in bench.broken} == {one.entry_id for one in jobs}
 
 
+async def test_a_result_that_somebody_holds_is_recorded_later_and_holds_up_nobody() -> None:
+    handler = Calls()
+    handler.held = {UUID(int=7), UUID(int=11)}
+    bench = Bench(handler)
+    bench.pipeline.begin([job(number, "t", str(number)) for number in range(20)])
+    await bench.told_of(18)
+    assert {one.job.entry_id for one in bench.reports}.isdisjoint(handler.held)
+    assert bench.pipeline.room == CALLS * 20 - 2
+    # A drain waits for them: they were sent, and nobody else knows what came of it.
+    draining = asyncio.create_task(bench.pipeline.drain())
+    await bench.turns()
+    assert not draining.done()
+    handler.held.clear()
+    await at_most(10.0, draining)
+    assert Counter(one.job.entry_id.int for one in bench.reports) == Counter(range(20))
+
+
 async def test_who_is_tried_alone_is_recorded_alone() -> None:
     class Choosy(Calls):
         def __init__(self) -> None:
             super().__init__()
             self.groups: list[list[bool]] = []
 
-        async def record(self, works: Sequence[Work]) -> list[Report]:
+        async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:
             self.groups.append([work.job.alone for work in works])
             await asyncio.sleep(0.01)
             if any(work.job.entry_id.int == 7 for work in works):
                 raise ValueError("a fault of ours")
-            return await super().record(works)
+            return await super().record(works, waits=waits)
 
     handler = Choosy()
     bench = Bench(handler)
