@@ -20,6 +20,13 @@ _COLUMNS = """
 SELECT table_name || '.' || column_name AS name, data_type, is_nullable = 'NO' AS required, column_default, is_generated
 FROM information_schema.columns WHERE table_schema = 'public'
 """
+# Programs hand over rows of these: with another attribute, or one less, none of a running program would be taken.
+_TYPES = """
+SELECT t.typname || '(' || string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+       || ')' AS definition
+FROM pg_class c JOIN pg_type t ON t.typrelid = c.oid JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+WHERE c.relkind = 'c' AND c.relnamespace = 'public'::regnamespace GROUP BY t.typname
+"""
 # What turns rows away: checks, keys, exclusions, and indexes that are unique; with the columns that they look at.
 _RULES = """
 SELECT conrelid::regclass::text AS on_table, conrelid AS relation, conkey AS keys, pg_get_constraintdef(oid) AS rule
@@ -42,6 +49,8 @@ class Schema:
     columns: dict[str, asyncpg.Record]
     rules: dict[tuple[str, str], set[str]]
     """The columns that each looks at, by its table and what it says."""
+    types: set[str]
+    """Composite types, each as one may write it down."""
 
     @property
     def tables(self) -> set[str]:
@@ -51,12 +60,13 @@ class Schema:
 async def read(connection: asyncpg.Connection) -> Schema:
     columns = {row["name"]: row for row in await connection.fetch(_COLUMNS)}
     rules = {(row["on_table"], row["rule"]): set(row["columns"]) for row in await connection.fetch(_RULES)}
-    return Schema(columns, rules)
+    return Schema(columns, rules, {row["definition"] for row in await connection.fetch(_TYPES)})
 
 
 def contractions(before: Schema, after: Schema) -> set[str]:
     """What a program that was written for `before` may stumble over."""
     found = {f"{name} is gone" for name in before.columns.keys() - after.columns.keys()}
+    found |= {f"{definition} is gone" for definition in before.types - after.types}
     for name, column in after.columns.items():
         was = before.columns.get(name)
         if was is None:
@@ -111,6 +121,10 @@ async def test_no_migration_takes_away_what_the_version_before_it_needs(empty: a
         ("ALTER TABLE entry ALTER COLUMN attempts DROP DEFAULT", "entry.attempts has no default"),
         ("ALTER TABLE entry ADD CHECK (attempts < 9)", "entry: CHECK ((attempts < 9))"),
         ("CREATE UNIQUE INDEX one ON entry (event_id)", "entry: CREATE UNIQUE INDEX one ON"),
+        (
+            "ALTER TYPE item_key ADD ATTRIBUTE part text",
+            "item_key(tenant text, source text, kind text, id text) is gone",
+        ),
     ],
 )
 async def test_a_contraction_is_found(empty: asyncpg.Connection, sql: str, says: str) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from calbus.entry import (
     ShowAs,
     content_hash_of,
     entry_id_of,
+    target_of,
     transaction_id_of,
 )
 from schemas.items import Kind
@@ -44,6 +46,7 @@ contents = st.builds(
     category=some.texts,
     reminder_minutes=st.none() | st.integers(0, 40_320),
     place=some.texts,
+    color=st.sampled_from(("none", "preset0", "preset24")),
 )
 keys = st.builds(ItemKey, some.identifiers, some.identifiers, st.sampled_from(Kind), some.identifiers)
 
@@ -51,6 +54,19 @@ keys = st.builds(ItemKey, some.identifiers, some.identifiers, st.sampled_from(Ki
 @given(contents)
 def test_a_content_is_read_as_it_was_stored(stored: Content) -> None:
     assert Content.from_json(stored.to_json()) == stored
+
+
+def test_a_content_that_says_more_than_is_known_here_is_refused() -> None:
+    # Written and told as applied without what it says besides, it would stay so: its hash says that it stands.
+    later = orjson.dumps({**orjson.loads(content().to_json()), "attendees": ["ann"]})
+    with pytest.raises(TypeError, match="attendees"):
+        Content.from_json(later)
+
+
+def test_a_content_from_before_colours_and_series_is_read() -> None:
+    stored = orjson.loads(content().to_json())
+    del stored["color"], stored["recurrence"]
+    assert Content.from_json(orjson.dumps(stored)) == replace(content(), color="none", recurrence=None)
 
 
 @given(contents, contents)
@@ -123,3 +139,4 @@ def test_a_lane_does_not_give_its_address_away() -> None:
 def test_work_happens_where_the_event_is_before_where_it_should_be(applied: Applied, target: Place) -> None:
     desired = Desired(1, 1, Intent.PRESENT, Reason.WRITTEN, HERE, b"{}", b"")
     assert Entry(entry_id_of(ITEM, "anna"), ITEM, "anna", desired, applied, owed=True).target == target
+    assert target_of(desired.place, applied.place, may_exist=applied.may_exist) == target
