@@ -66,6 +66,10 @@ class Accounts:
         # That work was done says nothing new of these: their row says so already.
         self._known = Recent[Account, tuple[str, bool | None]](KNOWN_MAX_ACCOUNTS)
 
+    async def are_well(self, connection: Connection, entry_ids: list[UUID]) -> bool:
+        """Whether none of the entries' accounts is in trouble, nor its tenant, so that there is nothing to admit."""
+        return not await accounts.troubled(connection, entry_ids)
+
     async def admit(self, connection: Connection, entry_ids: list[UUID]) -> Admission:
         """Tell what may be worked on from what must rest, and put the latter to rest.
 
