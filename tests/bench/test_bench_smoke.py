@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import aiohttp
 import orjson
 import pytest
 
+from bench import load, writer_floor
 from bench.ground import Ground, fresh, running_stub
 from bench.report import write
 from bench.scenarios import FLOOR, WRITER, rates, window_share
+from calbus.entry import Place, transaction_id_of
+from calbus.graph import events
 from devstack.stack import Stack
 
 
@@ -26,6 +30,18 @@ def create(number: int, mailbox: str) -> dict:
         "url": f"/users/{mailbox}/events",
         "body": {"subject": f"s{number}", "transactionId": f"{mailbox}/{number}"},
     }
+
+
+def test_the_floor_sends_what_the_writer_sends() -> None:
+    content, entry_id = load.content(7), UUID(int=7)
+    row = {"content": content.to_json(), "entry_id": entry_id, "generation": 2}
+    ours = events.create(
+        Place(load.DIRECTORY, load.mailbox(7)), entry_id, transaction_id_of(entry_id, 2), content, calendar_id=None
+    ).body
+    assert ours is not None
+    for time in (ours["start"], ours["end"]):
+        time["timeZone"] = content.time_zone  # the floor knows no other names of zones
+    assert writer_floor.event(row) == ours
 
 
 async def test_the_stub_works_on_four_at_a_time_and_refuses_a_fifth_of_one_mailbox(stub: dict[str, str]) -> None:
