@@ -140,9 +140,13 @@ RETURNING e.entry_id, e.plan, e.plan = r.plan AS current
 """
 _RECORD_FREE = _RECORD.replace("FOR UPDATE", "FOR UPDATE SKIP LOCKED")
 
+# What is not held is locked from now on, so that nothing else that is done with it has to wait.
 _HELD = """
+WITH free AS (
+    SELECT e.entry_id FROM entry e WHERE e.entry_id = ANY ($1::uuid[]) ORDER BY e.entry_id FOR UPDATE SKIP LOCKED
+)
 SELECT e.entry_id FROM entry e JOIN unnest($1::uuid[], $2::bigint[]) AS r (entry_id, write_version) USING (entry_id)
-WHERE e.write_version = r.write_version
+LEFT JOIN free f USING (entry_id) WHERE f.entry_id IS NULL OR e.write_version = r.write_version
 """
 
 # What an overtaken writer wrote all the same: somebody must look at what stands there now.
@@ -394,7 +398,10 @@ async def record(connection: Connection, results: list[Result], *, waits: bool) 
 
 
 async def held_of(connection: Connection, left_out: list[tuple[UUID, int]]) -> set[UUID]:
-    """Those of the entries, each with the version that was loaded, that `record` left out although they still count."""
+    """Those of the entries that `record` left out although they may still count, each with the version that was loaded.
+
+    The others, which were overtaken, are locked until the transaction ends.
+    """
     rows = await connection.fetch(_HELD, [entry_id for entry_id, _ in left_out], [version for _, version in left_out])
     return {row["entry_id"] for row in rows}
 

@@ -421,6 +421,10 @@ class Handler:
             await traces.forget(connection, spans.over(current))
             await self._accounts.carry_out(connection, judgement, recorded)
         self._accounts.remember(judgement)
+        if held:
+            for work in works:
+                # What it says of its account was heard, and may not hold any more when its own row is free.
+                work.worked = work.worked and work.entry.entry_id not in held
         PLANS.labels("reopened").inc(opened)
         for labels, number in Counter((decided.ending, decided.reason) for decided in outcomes).items():
             OUTCOMES.labels(*labels).inc(number)

@@ -31,7 +31,8 @@ SMALL_ROUNDS_MAX = 2
 # Works that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
 LINGERING_MAX_WORKS = 5_000
 # A result whose entry somebody else has locked is recorded when it is free; nobody but itself waits for that.
-RECORD_AGAIN_S = 0.1
+RECORD_AGAIN_FIRST_S = 0.02
+RECORD_AGAIN_MAX_S = 1.0
 # Where one tenant has more than half of what is in hand, so many jobs of each other may begin however little room there
 # is, and one call for each other directory: one that hangs holds up only itself.
 TENANT_LEAST_JOBS = BATCH_MAX_REQUESTS
@@ -401,7 +402,7 @@ class Pipeline:
         for work in works:
             self._place(work)
 
-    async def _record(self, works: list[Work], *, waits: bool) -> None:
+    async def _record(self, works: list[Work], *, waits: bool, again_s: float = RECORD_AGAIN_FIRST_S) -> None:
         try:
             reports = await self._handler.record(works, waits=waits)
         except Exception as error:  # noqa: BLE001
@@ -409,13 +410,17 @@ class Pipeline:
             return
         if len(reports) < len(works):
             recorded = {report.job.entry_id for report in reports}
-            self._start(self._record_later([work for work in works if work.job.entry_id not in recorded]))
+            held = [work for work in works if work.job.entry_id not in recorded]
+            self._start(self._record_later(held, again_s))
         await self._report(reports)
 
-    async def _record_later(self, held: list[Work]) -> None:
-        await asyncio.sleep(RECORD_AGAIN_S)
-        self._over.extend(held)
-        self._go_on_soon()
+    async def _record_later(self, held: list[Work], wait_s: float) -> None:
+        self._lingering += len(held)  # it asks nothing, and takes nobody's place
+        try:
+            await asyncio.sleep(wait_s)
+            await self._record(held, waits=False, again_s=min(2 * wait_s, RECORD_AGAIN_MAX_S))
+        finally:
+            self._lingering -= len(held)
 
     async def _report(self, reports: list[Report]) -> None:
         self._forget([report.job for report in reports])

@@ -213,6 +213,31 @@ async def test_rows_that_somebody_holds_when_they_are_recorded_hold_up_no_other_
             assert len(await tenant.subjects(user)) == 1
 
 
+async def test_a_result_that_waits_for_its_row_does_not_say_again_that_its_account_works(world: World) -> None:
+    async with world.ingest(), world.writer(**LONG), world.tenant("ann") as tenant:
+        fault = Fault(tenant=tenant.directory, operation="create", delay_ms=5_000, times=1)
+        await world.admin.add_fault(fault)
+        first, second = tenant.action("first", "ann"), tenant.action("second", "ann")
+        await tenant.publish(first)
+
+        async def under_way() -> bool:
+            return await struck(tenant) == 1
+
+        await until(under_way, "the call to be under way")
+        async with held(world, "SELECT FROM entry WHERE entry_id = $1", tenant.entry_id("first", "ann")):
+
+            async def written() -> bool:
+                return bool(await tenant.subjects("ann"))
+
+            await until(written, "the event to stand")
+            await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.BLOCKED_BY_POLICY)
+            await tenant.publish(second)
+            await tenant.status("ann", "access_policy")
+            before = len(tenant.statuses("ann"))
+        assert (await tenant.outcome(first, "ann")).ending is Ending.APPLIED
+        assert [one.reason for one in tenant.statuses("ann")[before:]] == []
+
+
 async def test_a_trouble_that_somebody_holds_holds_up_no_other_tenant(world: World) -> None:
     users = [f"u{number}" for number in range(15)]
     async with world.ingest(), world.tenant("ann") as tenant, world.tenant(*users) as other:
