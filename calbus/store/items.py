@@ -125,14 +125,14 @@ async def put(connection: Connection, items: dict[ItemKey, StoredItem], known: C
 
     Raises RacedError if an item that was not there has come to be there meanwhile.
     """
-    fresh = {key: item for key, item in items.items() if key not in known}
+    fresh = [_row(key, item) for key, item in items.items() if key not in known]
     if fresh:
-        status = await connection.execute(_INSERT, [_row(*one) for one in fresh.items()])
+        status = await connection.execute(_INSERT, fresh)
         if int(status.rpartition(" ")[2]) != len(fresh):
             raise RacedError
-    changed = {key: item for key, item in items.items() if key in known}
+    changed = [_row(key, item) for key, item in items.items() if key in known]
     if changed:
-        await connection.execute(_UPDATE, [_row(*one) for one in changed.items()])
+        await connection.execute(_UPDATE, changed)
 
 
 def _row(key: ItemKey, stored: StoredItem) -> tuple[object, ...]:

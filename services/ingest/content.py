@@ -53,7 +53,7 @@ def draft_of(
         time_zone=slot.time_zone,
         all_day=item.all_day,
         show_as=ShowAs.FREE if item.status in _OVER else ShowAs.BUSY,
-        importance=item.priority.value,
+        importance=item.priority,
         private=item.private,
         category=texts.status[item.status],
         color=COLORS[item.status],

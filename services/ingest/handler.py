@@ -22,7 +22,6 @@ from calbus.bus.dead_letters import send_dead_letters
 from calbus.bus.kafka import topic_name
 from calbus.bus.wakeups import send_wakeups
 from calbus.correlation import correlation_of
-from calbus.entry import ItemKey
 from calbus.outage import Dependency
 from calbus.outcomes import Told
 from calbus.revisions import Verdict
@@ -34,7 +33,7 @@ from calbus.store.touched import end_overrides, overrides_of
 from calbus.telemetry import INGEST_SECONDS, OUTCOMES, PLANS, RECORDS, UNPLANNABLE, frames_of, log
 from schemas.events import Topic
 from schemas.fields import Identifier
-from schemas.items import ItemEvent, ItemUpserted
+from schemas.items import ItemEvent
 from schemas.reasons import Reason
 from schemas.results import AccessRecheckRequested, RemovalsConfirmed, SyncRequested
 from schemas.switches import Scope, SettingsEvent, settings_key
@@ -264,16 +263,12 @@ async def store(
 
     Raises items.RacedError, and UnplannableError if the planning of one of them fails.
     """
-    versions: dict[ItemKey, list[ItemUpserted]] = {}
-    for arrival in arrivals:
-        of_item = versions.setdefault(key_of(arrival.event), [])
-        if (item := upserted(arrival.event)) is not None:
-            of_item.append(item)
-    tenants = {key.tenant for key in versions}
+    upserts = [item for arrival in arrivals if (item := upserted(arrival.event)) is not None]
+    tenants = {arrival.event.tenant for arrival in arrivals}
     await switches.lock_for_planning(connection, tenants)
-    stored = await items.lock_bare(connection, versions)
+    stored = await items.lock_bare(connection, {key_of(arrival.event) for arrival in arrivals})
     current = await entries.lock_of_items(connection, stored)
-    settings = await switches.fetch(connection, settings_needed(versions, current, tenants))
+    settings = await switches.fetch(connection, settings_needed(upserts, current, tenants))
     overrides = await overrides_of(connection, [entry.entry_id for entry in current]) if current else {}
     with planning():
         intake = take_in(arrivals, stored, current, settings, now, overrides)
