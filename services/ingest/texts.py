@@ -81,6 +81,12 @@ def texts_in(language: Locale) -> Texts:
     )
 
 
+def read_all_texts() -> None:
+    """Have the texts of all languages at hand, so that no event waits for them, and a gap shows when ingest starts."""
+    for language in Locale:
+        texts_in(language)
+
+
 def catalog_of(language: Locale) -> "Catalog":
     """The catalog as translators see it."""
     from babel.messages.pofile import read_po
