@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import cast
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from pydantic import TypeAdapter
 
-from calbus.bus.cloudevents import UnreadableError, decode
+from calbus.bus.cloudevents import Event, UnreadableError, decode
 from calbus.bus.dead_letters import send_dead_letters
 from calbus.bus.kafka import topic_name
 from calbus.bus.wakeups import send_wakeups
@@ -98,6 +97,7 @@ class Handler:
         self._prefix = f"{settings.topic_prefix}."
         self._group = f"{settings.topic_prefix}.{GROUP}"
         self._topics = {topic_name(settings, topic): topic for topic in INPUT}
+        self._item_topics = frozenset(topic_name(settings, topic) for topic in (Topic.ACTIONS, Topic.CONTACTS))
 
     async def handle(self, records: Sequence[ConsumerRecord]) -> int:
         """Take a batch in; gives how many outcomes were stored for the relay.
@@ -128,28 +128,28 @@ class Handler:
         batch = _Batch(Arriving(self._group))
         for record in records:
             try:
-                self._read_one(record, batch)
+                if record.topic in self._item_topics:
+                    self._read_item(record, batch)
+                else:
+                    self._read_other(record, batch)
             except UnreadableError as error:
                 batch.unreadable.append((record, error))
                 batch.spans.refuse(record, error.reason)
                 self._count(record, "dead_letter")
         return batch
 
-    def _read_one(self, record: ConsumerRecord, batch: _Batch) -> None:
-        topic = self._topics[record.topic]
-        if topic is Topic.SETTINGS and record.value is None:
+    def _read_item(self, record: ConsumerRecord, batch: _Batch) -> None:
+        event = self._decode(record)
+        item: ItemEvent = event.data  # type: ignore[assignment] # no other type belongs on these topics
+        correlation = correlation_of(event.source, event.id)
+        trace = batch.spans.begin(record, item.tenant, correlation)
+        batch.items.append((record, Arrival(item, _published_at(record), correlation, trace)))
+
+    def _read_other(self, record: ConsumerRecord, batch: _Batch) -> None:
+        if record.value is None and self._topics[record.topic] is Topic.SETTINGS:
             batch.changes.append((record, _key_of_tombstone(record.key), None))
             return
-        event = decode(record.headers, record.value)
-        if event.type.topic is not topic:
-            raise UnreadableError(Reason.WRONG_TOPIC, f"{event.type.name} belongs on {event.type.topic}")
-        data = event.data
-        if topic is Topic.ACTIONS or topic is Topic.CONTACTS:
-            # Asking of what class it is would take as long as what follows.
-            correlation, item = correlation_of(event.source, event.id), cast("ItemEvent", data)
-            trace = batch.spans.begin(record, item.tenant, correlation)
-            batch.items.append((record, Arrival(item, _published_at(record), correlation, trace)))
-            return
+        data = self._decode(record).data
         if isinstance(data, AccessRecheckRequested | RemovalsConfirmed):
             batch.requests.append((record, data))
             return
@@ -162,6 +162,13 @@ class Handler:
         if record.key != expected.encode():
             raise UnreadableError(Reason.INVALID_KEY, "the key must be made of scope, tenant and name")
         batch.changes.append((record, switches.key_of(data), data))
+
+    def _decode(self, record: ConsumerRecord) -> Event:
+        """The message as an event of its topic; raises UnreadableError."""
+        event = decode(record.headers, record.value)
+        if event.type.topic is not self._topics[record.topic]:
+            raise UnreadableError(Reason.WRONG_TOPIC, f"{event.type.name} belongs on {event.type.topic}")
+        return event
 
     async def _change_settings(self, changes: list[Change]) -> list[Verdict]:
         async with self._pool.acquire() as connection, connection.transaction():

@@ -83,17 +83,16 @@ def decide(item: ItemUpserted | None, assignee: str, switches: Switches, standin
         return Decision(_away(off, switches), off)
     if item.start is None:
         return Decision(Intent.ABSENT, Reason.NO_START)
-    unwanted = _project_unwanted(item, switches)
-    if unwanted is not None:
-        return Decision(Intent.ABSENT, unwanted)
     tenant, account = switches.tenant, switches.account
     assert tenant is not None
     assert isinstance(account, AccountSettings)
+    if item.project is not None and (unwanted := _unwanted(item.project, switches.project, account)) is not None:
+        return Decision(Intent.ABSENT, unwanted)
     draft = draft_of(item, item.start, tenant, switches.project)
     if isinstance(draft, Refusal):
         return Decision(Intent.HOLD, Reason.RECURRENCE_NOT_SUPPORTED, notice=draft.says)
     content = draft.content
-    if _too_old(content, tenant.backfill, switches.activated_at, standing):
+    if tenant.backfill is not Backfill.ALL and _too_old(content, tenant.backfill, switches.activated_at, standing):
         return Decision(Intent.ABSENT, Reason.BEFORE_ACTIVATION)
     assigner = None
     if item.owner not in (None, assignee) and tenant.assigning is Assigning.EDIT_ACCESS:
@@ -117,7 +116,7 @@ def _kept(content: Content, overrides: tuple[Override, ...]) -> tuple[Override, 
 
 def _too_old(content: Content, backfill: Backfill, activated_at: datetime | None, standing: Standing) -> bool:
     """Whether the cut-off leaves the item out: what stands already is kept up, whatever its age."""
-    if backfill is Backfill.ALL or standing.may_exist or activated_at is None or standing.since is None:
+    if standing.may_exist or activated_at is None or standing.since is None:
         return False
     if standing.since >= activated_at:
         return False
@@ -163,12 +162,10 @@ def _away(off: Reason | None, switches: Switches) -> Intent:
     return Intent.ABSENT if off is None or to_be_cleared else Intent.HOLD
 
 
-def _project_unwanted(item: ItemUpserted, switches: Switches) -> Reason | None:
-    if item.project is None:
-        return None
-    if switches.project is None or not switches.project.enabled:
+def _unwanted(name: str, project: ProjectSettings | None, account: AccountSettings) -> Reason | None:
+    """Why items of this project are not written for the account."""
+    if project is None or not project.enabled:
         return Reason.PROJECT_NOT_ENABLED
-    selected = switches.account.projects if isinstance(switches.account, AccountSettings) else None
-    if selected is not None and item.project not in selected:
+    if account.projects is not None and name not in account.projects:
         return Reason.PROJECT_NOT_SELECTED
     return None
