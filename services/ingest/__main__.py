@@ -80,9 +80,11 @@ async def _consume(
         records = [record for of_partition in fetched.values() for record in of_partition]
         if not records:
             continue
-        await handler.handle(records)
-        relay.wake()
-        replanner.wake()
+        left = await handler.handle(records)
+        if left.outcomes:
+            relay.wake()
+        if left.changes:
+            replanner.wake()
         offsets = {partition: of_partition[-1].offset + 1 for partition, of_partition in fetched.items()}
         await broker.insist(lambda offsets=offsets: _commit(reader, offsets))  # type: ignore[misc]
 

@@ -73,6 +73,14 @@ class _Batch:
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a batch leaves to others: outcomes stored for the relay, and changed settings for the replanner."""
+
+    outcomes: int
+    changes: int
+
+
 class Handler:
     """Does the work of a batch. Repeating one that was interrupted changes nothing that was done."""
 
@@ -99,8 +107,8 @@ class Handler:
         self._topics = {topic_name(settings, topic): topic for topic in INPUT}
         self._item_topics = frozenset(topic_name(settings, topic) for topic in (Topic.ACTIONS, Topic.CONTACTS))
 
-    async def handle(self, records: Sequence[ConsumerRecord]) -> int:
-        """Take a batch in; gives how many outcomes were stored for the relay.
+    async def handle(self, records: Sequence[ConsumerRecord]) -> Left:
+        """Take a batch in; gives what it leaves to others.
 
         Returns only when every message is planned, ignored with a count, or acknowledged as a dead letter.
         """
@@ -122,7 +130,7 @@ class Handler:
         await self._remember(batch.unreadable)
         batch.spans.end()
         INGEST_SECONDS.observe(time.perf_counter() - began_s)
-        return outcomes
+        return Left(outcomes, len(batch.changes))
 
     def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
         batch = _Batch(Arriving(self._group))
