@@ -94,9 +94,10 @@ async def of_keys(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemK
 async def _fetch(connection: Connection, query: str, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
     rows = await connection.fetch(query, list(keys))
     found = {}
-    for tenant, source, kind, item_id, revision, content_hash, body in (row.values() for row in rows):
-        item = _MODELS[_KINDS[kind]].model_validate_json(body) if body else None
-        found[ItemKey(tenant, source, _KINDS[kind], item_id)] = StoredItem(revision, content_hash, item)
+    for tenant, source, kind_name, item_id, revision, content_hash, body in rows:
+        kind = _KINDS[kind_name]
+        item = _MODELS[kind].model_validate_json(body) if body else None
+        found[ItemKey(tenant, source, kind, item_id)] = StoredItem(revision, content_hash, item)
     return found
 
 

@@ -168,6 +168,7 @@ class Progress:
 
 
 _SCOPES = {scope.value: scope for scope in Scope}
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 @lru_cache(maxsize=SETTINGS_READ_MAX)
@@ -329,7 +330,7 @@ async def touched_items(connection: Connection, replan: Replan, limit: int) -> l
     key = replan.setting
     await connection.execute(_IN_INDEX_ORDER)
     rows = await connection.fetch(_TOUCHED[key.scope], key.tenant, key.name, *replan.after, limit)
-    return [(row["source"], Kind(row["kind"]), row["id"]) for row in rows]
+    return [(source, _KINDS[kind], item_id) for source, kind, item_id in rows]
 
 
 async def advance_replan(connection: Connection, replan: Replan, last: tuple[str, str, str], done_items: int) -> None:

@@ -230,9 +230,9 @@ class _Plans:
         )
 
     def _standing(self, before: Entry) -> Standing:
-        # Times that one message of the batch ended do not come back with the next.
-        ended = before.entry_id in self.intake.overrides_ended
-        kept = () if ended else self._overrides.get(before.entry_id, ())
+        kept = self._overrides.get(before.entry_id, ())
+        if kept and before.entry_id in self.intake.overrides_ended:
+            kept = ()  # what one message of the batch ended does not come back with the next
         return Standing(before.since, before.applied.may_exist, kept)
 
 
@@ -276,7 +276,7 @@ def _concerned(stored: StoredItem, entries: dict[str, Entry], *, new_revision: b
         for assignee, entry in entries.items()
         if assignee not in assigned and not (new_revision and entry.desired.reason is Reason.UNASSIGNED)
     ]
-    return [*assigned, *earlier]
+    return [*assigned, *earlier] if earlier else assigned
 
 
 def switches_of(key: ItemKey, stored: StoredItem, assignee: str, settings: Settings) -> Switches:
