@@ -178,21 +178,12 @@ class _ItemUpserted(_Item):
     def _is_consistent(self) -> Self:
         # One validator for all of it: pydantic goes out of its way for each.
         if self.start is not None:
-            self._check_times(self.start)
+            _check_times(self.start, self.end, self.duration, all_day=self.all_day)
         if self.occurrences:
             self._check_occurrences()
         if len(self.assignees) > 1 and len(set(self.assignees)) != len(self.assignees):
             raise ValueError("`assignees` names a user twice")
         return self
-
-    def _check_times(self, start: date | datetime) -> None:
-        if self.end is not None and self.duration is not None:
-            raise ValueError("give `end` or `duration`, not both")
-        end = start if self.end is None else self.end
-        if self.all_day:
-            _check_span(_day(start), _day(end))
-        else:
-            _check_span(*_times(start, end))
 
     def _check_occurrences(self) -> None:
         if self.recurrence is None:
@@ -204,7 +195,19 @@ class _ItemUpserted(_Item):
 _LONGEST = timedelta(minutes=DURATION_MAX_MINUTES)
 
 
-def _check_span(start: date, end: date) -> None:
+def _check_times(
+    start: date | datetime, end: date | datetime | None, duration: timedelta | None, *, all_day: bool
+) -> None:
+    if end is None:
+        end = start
+    elif duration is not None:
+        raise ValueError("give `end` or `duration`, not both")
+    if all_day:
+        start, end = _day(start), _day(end)
+    elif not (isinstance(start, datetime) and isinstance(end, datetime)):
+        raise ValueError("`start` or `end` is a date without a time: set `all_day`, or give a time")
+    elif (start.tzinfo is None) != (end.tzinfo is None):
+        raise ValueError("`start` and `end` must both have an offset, or neither")
     if end < start:
         raise ValueError("`end` lies before `start`")
     if end - start > _LONGEST:
@@ -213,14 +216,6 @@ def _check_span(start: date, end: date) -> None:
 
 def _day(moment: date | datetime) -> date:
     return moment.date() if isinstance(moment, datetime) else moment
-
-
-def _times(start: date | datetime, end: date | datetime) -> tuple[datetime, datetime]:
-    if isinstance(start, datetime) and isinstance(end, datetime):
-        if (start.tzinfo is None) != (end.tzinfo is None):
-            raise ValueError("`start` and `end` must both have an offset, or neither")
-        return start, end
-    raise ValueError("`start` or `end` is a date without a time: set `all_day`, or give a time")
 
 
 class ActionUpserted(_ItemUpserted):

@@ -49,7 +49,7 @@ class Direction(StrEnum):
     @property
     def writes(self) -> bool:
         """Whether items go up into the calendar."""
-        return self in (Direction.UP, Direction.BOTH)
+        return self is Direction.UP or self is Direction.BOTH
 
     @property
     def reads(self) -> bool:

@@ -94,9 +94,10 @@ async def of_keys(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemK
 async def _fetch(connection: Connection, query: str, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
     rows = await connection.fetch(query, list(keys))
     found = {}
-    for tenant, source, kind, item_id, revision, content_hash, body in (row.values() for row in rows):
-        item = _MODELS[_KINDS[kind]].model_validate_json(body) if body else None
-        found[ItemKey(tenant, source, _KINDS[kind], item_id)] = StoredItem(revision, content_hash, item)
+    for tenant, source, kind_name, item_id, revision, content_hash, body in rows:
+        kind = _KINDS[kind_name]
+        item = _MODELS[kind].model_validate_json(body) if body else None
+        found[ItemKey(tenant, source, kind, item_id)] = StoredItem(revision, content_hash, item)
     return found
 
 
@@ -125,14 +126,14 @@ async def put(connection: Connection, items: dict[ItemKey, StoredItem], known: C
 
     Raises RacedError if an item that was not there has come to be there meanwhile.
     """
-    fresh = {key: item for key, item in items.items() if key not in known}
+    fresh = [_row(key, item) for key, item in items.items() if key not in known]
     if fresh:
-        status = await connection.execute(_INSERT, [_row(*one) for one in fresh.items()])
+        status = await connection.execute(_INSERT, fresh)
         if int(status.rpartition(" ")[2]) != len(fresh):
             raise RacedError
-    changed = {key: item for key, item in items.items() if key in known}
+    changed = [_row(key, item) for key, item in items.items() if key in known]
     if changed:
-        await connection.execute(_UPDATE, [_row(*one) for one in changed.items()])
+        await connection.execute(_UPDATE, changed)
 
 
 def _row(key: ItemKey, stored: StoredItem) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
 """The setting table: what administrators and users set, and the re-plans that a change of it asks for."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -32,10 +32,10 @@ _LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(hashtextextended('calbus/' |
 _LOCK_EXCLUSIVE = "SELECT pg_advisory_xact_lock(hashtextextended('calbus/' || $1, 0))"
 
 _FETCH = """
-SELECT s.scope, s.tenant, s.name, s.body
-FROM setting s
-JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (tenant, scope, name)
-  ON s.tenant = k.tenant AND s.scope = k.scope AND s.name = k.name
+SELECT s.tenant, s.scope, s.name, s.body, a.activated_at
+FROM unnest($1::text[], $2::text[], $3::text[]) AS k (tenant, scope, name)
+JOIN setting s ON s.tenant = k.tenant AND s.scope = k.scope AND s.name = k.name
+LEFT JOIN activation a ON s.scope = 'account' AND a.tenant = s.tenant AND a.name = s.name
 WHERE s.body IS NOT NULL
 """
 
@@ -65,11 +65,6 @@ ON CONFLICT DO NOTHING
 """
 
 _DEACTIVATE = "DELETE FROM activation WHERE tenant = $1 AND ($2 = '' OR name = $2)"
-
-_ACTIVATED = """
-SELECT a.tenant, a.name, a.activated_at FROM activation a
-JOIN unnest($1::text[], $2::text[]) AS k (tenant, name) ON a.tenant = k.tenant AND a.name = k.name
-"""
 
 _REQUEST_REPLAN = """
 INSERT INTO replan (tenant, scope, name) VALUES ($1, $2, $3)
@@ -145,6 +140,10 @@ class SettingKey(NamedTuple):
     name: str
 
 
+Named = tuple[str, Scope, str]
+"""The same as a plain tuple, which equals the key: planning makes and looks up several for each entry."""
+
+
 @dataclass(frozen=True, slots=True)
 class Replan:
     """A settings change whose items are being planned anew, and how far that got."""
@@ -169,6 +168,7 @@ class Progress:
 
 
 _SCOPES = {scope.value: scope for scope in Scope}
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 @lru_cache(maxsize=SETTINGS_READ_MAX)
@@ -182,27 +182,27 @@ def _read(scope: str, body: str) -> SettingsEvent:
 class Settings:
     """The settings that planning asked for, as far as there are any."""
 
-    events: dict[SettingKey, SettingsEvent] = field(default_factory=dict)
-    activated_at: dict[SettingKey, datetime] = field(default_factory=dict)
+    events: Mapping[Named, SettingsEvent] = field(default_factory=dict)
+    activated_at: Mapping[Named, datetime] = field(default_factory=dict)
     """Of accounts: the beginning of what is written."""
 
-    # A plain tuple equals a key and is made in a fraction of the time; and the scope of a key says what a setting is.
+    # The scope of a key says what a setting is.
 
     def tenant(self, tenant: str) -> TenantSettings | None:
         """The tenant's own."""
-        return self.events.get((tenant, Scope.TENANT, ""))  # type: ignore[call-overload, no-any-return]
+        return self.events.get((tenant, Scope.TENANT, ""))  # type: ignore[return-value]
 
     def project(self, tenant: str, project: str) -> ProjectSettings | None:
         """A project's."""
-        return self.events.get((tenant, Scope.PROJECT, project))  # type: ignore[call-overload, no-any-return]
+        return self.events.get((tenant, Scope.PROJECT, project))  # type: ignore[return-value]
 
     def account(self, tenant: str, user: str) -> AccountSettings | AccountUnlinked | None:
         """A user's."""
-        return self.events.get((tenant, Scope.ACCOUNT, user))  # type: ignore[call-overload, no-any-return]
+        return self.events.get((tenant, Scope.ACCOUNT, user))  # type: ignore[return-value]
 
     def activated(self, tenant: str, user: str) -> datetime | None:
         """When a user's account was activated."""
-        return self.activated_at.get((tenant, Scope.ACCOUNT, user))  # type: ignore[call-overload, no-any-return]
+        return self.activated_at.get((tenant, Scope.ACCOUNT, user))
 
 
 def key_of(settings: SettingsEvent) -> SettingKey:
@@ -227,23 +227,17 @@ async def lock_out_planning(connection: Connection, tenant: str) -> None:
     await connection.execute(_LOCK_EXCLUSIVE, tenant)
 
 
-async def fetch(connection: Connection, keys: Iterable[SettingKey]) -> Settings:
+async def fetch(connection: Connection, keys: Collection[Named]) -> Settings:
     """Those of the settings that there are, and when the accounts among them were activated."""
-    wanted = sorted(set(keys))
-    rows = await connection.fetch(
-        _FETCH,
-        [key.tenant for key in wanted],
-        [key.scope.value for key in wanted],
-        [key.name for key in wanted],
-    )
-    events = {
-        SettingKey(tenant, _SCOPES[scope], name): _read(scope, body)
-        for scope, tenant, name, body in (row.values() for row in rows)
-    }
-    accounts = [key for key in wanted if key.scope is Scope.ACCOUNT]
-    activations = await connection.fetch(_ACTIVATED, [key.tenant for key in accounts], [key.name for key in accounts])
-    activated_at = {SettingKey(row["tenant"], Scope.ACCOUNT, row["name"]): row["activated_at"] for row in activations}
-    return Settings(events, activated_at)
+    tenants, scopes, names = zip(*keys, strict=True) if keys else ((), (), ())
+    events: dict[Named, SettingsEvent] = {}
+    activations: dict[Named, datetime] = {}
+    for tenant, scope, name, body, activated_at in await connection.fetch(_FETCH, tenants, scopes, names):
+        key = (tenant, _SCOPES[scope], name)
+        events[key] = _read(scope, body)
+        if activated_at is not None:
+            activations[key] = activated_at
+    return Settings(events, activations)
 
 
 async def change(
@@ -336,7 +330,7 @@ async def touched_items(connection: Connection, replan: Replan, limit: int) -> l
     key = replan.setting
     await connection.execute(_IN_INDEX_ORDER)
     rows = await connection.fetch(_TOUCHED[key.scope], key.tenant, key.name, *replan.after, limit)
-    return [(row["source"], Kind(row["kind"]), row["id"]) for row in rows]
+    return [(source, _KINDS[kind], item_id) for source, kind, item_id in rows]
 
 
 async def advance_replan(connection: Connection, replan: Replan, last: tuple[str, str, str], done_items: int) -> None:

@@ -21,6 +21,7 @@ from services.ingest.handler import GROUP, INPUT, Handler
 from services.ingest.removals import Watch
 from services.ingest.replans import Replanner
 from services.ingest.settings import IngestSettings
+from services.ingest.texts import read_all_texts
 from services.ingest.why_web import WhyRoutes
 
 POLL_MS = 1_000
@@ -52,6 +53,7 @@ async def serve(settings: IngestSettings) -> None:
         budget = settings.mailbox_budget
         replanner = Replanner(settings, pool, sender, relay, thresholds, watch, budget, postgres=database, kafka=broker)
         handler = Handler(settings, pool, sender, thresholds, watch, postgres=database, kafka=broker)
+        read_all_texts()
         log.info("ingest is running")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watch_kafka(sender, broker))
@@ -78,9 +80,11 @@ async def _consume(
         records = [record for of_partition in fetched.values() for record in of_partition]
         if not records:
             continue
-        await handler.handle(records)
-        relay.wake()
-        replanner.wake()
+        left = await handler.handle(records)
+        if left.outcomes:
+            relay.wake()
+        if left.changes:
+            replanner.wake()
         offsets = {partition: of_partition[-1].offset + 1 for partition, of_partition in fetched.items()}
         await broker.insist(lambda offsets=offsets: _commit(reader, offsets))  # type: ignore[misc]
 

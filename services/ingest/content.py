@@ -3,14 +3,13 @@
 from datetime import date, datetime
 
 from calbus.entry import Content, ShowAs
-from calbus.recurrence import Recurrence
 from calbus.values import value
 from schemas.items import ItemUpserted, Status
 from schemas.switches import ProjectSettings, TenantSettings
 from services.ingest.recurrences import Refusal, series_of
 from services.ingest.shortening import shorten
 from services.ingest.texts import texts_in
-from services.ingest.times import Slot, slot_of
+from services.ingest.times import slot_of
 from services.ingest.wording import plain, word
 
 PLACE_MAX_UNITS = 255
@@ -39,10 +38,14 @@ def draft_of(
 ) -> Draft | Refusal:
     """The entry for an item that starts at `start`. What is too long is shortened, only a recurrence refused."""
     default_minutes = (project and project.default_duration_minutes) or tenant.default_duration_minutes
-    times = _times(item, start, tenant.time_zone, default_minutes)
-    if isinstance(times, Refusal):
-        return times
-    slot, recurrence = times
+    recurrence = None
+    if item.recurrence is None:
+        slot = slot_of(item, start, tenant.time_zone, default_minutes)
+    else:
+        series = series_of(item, start, tenant.time_zone, default_minutes)
+        if isinstance(series, Refusal):
+            return series
+        slot, recurrence = series.slot, series.recurrence
     texts = texts_in(tenant.locale)
     wording = word(item, texts, project, subject_template=tenant.subject_template, body_template=tenant.body_template)
     content = Content(
@@ -53,7 +56,7 @@ def draft_of(
         time_zone=slot.time_zone,
         all_day=item.all_day,
         show_as=ShowAs.FREE if item.status in _OVER else ShowAs.BUSY,
-        importance=item.priority.value,
+        importance=item.priority,
         private=item.private,
         category=texts.status[item.status],
         color=COLORS[item.status],
@@ -62,12 +65,3 @@ def draft_of(
         recurrence=recurrence,
     )
     return Draft(content, wording.notice)
-
-
-def _times(
-    item: ItemUpserted, start: datetime | date, zone_name: str, default_minutes: int
-) -> tuple[Slot, Recurrence | None] | Refusal:
-    if item.recurrence is None:
-        return slot_of(item, start, zone_name, default_minutes), None
-    series = series_of(item, start, zone_name, default_minutes)
-    return series if isinstance(series, Refusal) else (series.slot, series.recurrence)

@@ -16,7 +16,7 @@ from calbus.budget import MailboxBudget
 from calbus.entry import Entry, Intent, Place
 from calbus.store.entries import Look
 from calbus.store.removals import Breaker
-from calbus.store.switches import SettingKey, Settings
+from calbus.store.switches import Named, Settings
 from schemas.reasons import Reason
 from schemas.switches import AccountSettings, Backfill, ProjectSettings, Scope, SettingsEvent, TenantSettings
 from services.ingest.breaker import TENANT, Thresholds, is_current, judge, opened
@@ -50,26 +50,26 @@ class Hypothesis:
     accounts: frozenset[str] = frozenset()
     """As if allowed; who has no account, as if linked to a mailbox."""
 
-    def applied_to(self, settings: Settings, needed: Iterable[SettingKey], now: datetime) -> Settings:
+    def applied_to(self, settings: Settings, needed: Iterable[Named], now: datetime) -> Settings:
         """The needed settings under this hypothesis. Accounts that it activates are activated now."""
         events = dict(settings.events)
         activated_at = dict(settings.activated_at)
-        tenant = self._tenant(events.get(SettingKey(self.tenant, Scope.TENANT, "")))
+        tenant = self._tenant(settings.tenant(self.tenant))
         if tenant is not None:
-            events[SettingKey(self.tenant, Scope.TENANT, "")] = tenant
+            events[self.tenant, Scope.TENANT, ""] = tenant
         for key in needed:
-            if key.scope is Scope.PROJECT and key.name in self.projects:
-                events[key] = self._project(key, events.get(key))
-            elif key.scope is Scope.ACCOUNT:
-                if key.name in self.accounts:
-                    events[key] = self._account(key, events.get(key))
+            _, scope, name = key
+            if scope is Scope.PROJECT and name in self.projects:
+                events[key] = self._project(name, events.get(key))
+            elif scope is Scope.ACCOUNT:
+                if name in self.accounts:
+                    events[key] = self._account(name, events.get(key))
                 account = events.get(key)
                 if tenant is not None and tenant.enabled and isinstance(account, AccountSettings) and account.allowed:
                     activated_at.setdefault(key, now)
         return Settings(events, activated_at)
 
-    def _tenant(self, known: SettingsEvent | None) -> TenantSettings | None:
-        assert known is None or isinstance(known, TenantSettings)
+    def _tenant(self, known: TenantSettings | None) -> TenantSettings | None:
         if known is None:
             if not self.enable:
                 return None
@@ -79,18 +79,16 @@ class Hypothesis:
             changes["backfill"] = self.backfill
         return known.model_copy(update=changes)
 
-    def _project(self, key: SettingKey, known: SettingsEvent | None) -> ProjectSettings:
+    def _project(self, name: str, known: SettingsEvent | None) -> ProjectSettings:
         if isinstance(known, ProjectSettings):
             return known.model_copy(update={"enabled": True})
-        return ProjectSettings(tenant=key.tenant, project=key.name, revision=1, enabled=True)
+        return ProjectSettings(tenant=self.tenant, project=name, revision=1, enabled=True)
 
-    def _account(self, key: SettingKey, known: SettingsEvent | None) -> AccountSettings:
+    def _account(self, name: str, known: SettingsEvent | None) -> AccountSettings:
         if isinstance(known, AccountSettings):
             return known.model_copy(update={"allowed": True})
         # Its mailbox is not known yet; that it is one of its own is all that counts here.
-        return AccountSettings.model_construct(
-            tenant=key.tenant, user=key.name, revision=1, mailbox=key.name, allowed=True
-        )
+        return AccountSettings.model_construct(tenant=self.tenant, user=name, revision=1, mailbox=name, allowed=True)
 
 
 @dataclass(frozen=True, slots=True)

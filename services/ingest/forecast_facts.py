@@ -6,8 +6,7 @@ import asyncpg
 
 from calbus.budget import MailboxBudget
 from calbus.store import snapshot, switches
-from calbus.store.switches import SettingKey
-from schemas.switches import Scope, TenantSettings
+from schemas.switches import Scope
 from services.ingest.breaker import Thresholds
 from services.ingest.forecast import Forecast, Hypothesis, Tally
 from services.ingest.intake import plan_anew, settings_needed
@@ -36,11 +35,8 @@ async def foretell(
         if not has_settings and not items:
             raise UnknownTenantError(tenant)
         now = await snapshot.now(connection)
-        tenant_key = SettingKey(tenant, Scope.TENANT, "")
-        known = (await switches.fetch(connection, [tenant_key])).events.get(tenant_key)
-        seen = (
-            await snapshot.categories_seen(connection, known.directory) if isinstance(known, TenantSettings) else set()
-        )
+        known = (await switches.fetch(connection, [(tenant, Scope.TENANT, "")])).tenant(tenant)
+        seen = await snapshot.categories_seen(connection, known.directory) if known is not None else set()
         tally = Tally(seen)
         after = snapshot.BEFORE_ALL
         progress(0, items)
@@ -51,11 +47,10 @@ async def foretell(
             last = max(stored)
             after = (last.source, last.kind.value, last.id)
             current = [look.entry for look in looks]
-            versions = {key: [one.item] for key, one in stored.items() if one.item is not None}
-            needed = settings_needed(versions, current, [tenant])
+            needed = settings_needed([one.item for one in stored.values() if one.item is not None], current, [tenant])
             settings = await switches.fetch(connection, needed)
             assumed = hypothesis.applied_to(settings, needed, now)
-            tally.activated |= {key.name for key in assumed.activated_at.keys() - settings.activated_at.keys()}
+            tally.activated |= {user for _, _, user in assumed.activated_at.keys() - settings.activated_at.keys()}
             tally.add(len(stored), looks, plan_anew(stored, current, assumed, now))
             progress(tally.items, items)
         return tally.result(budget, await snapshot.breakers(connection, tenant), thresholds, now)

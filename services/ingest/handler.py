@@ -11,18 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import cast
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from pydantic import TypeAdapter
 
-from calbus.bus.cloudevents import UnreadableError, decode
+from calbus.bus.cloudevents import Event, UnreadableError, decode
 from calbus.bus.dead_letters import send_dead_letters
 from calbus.bus.kafka import topic_name
 from calbus.bus.wakeups import send_wakeups
 from calbus.correlation import correlation_of
-from calbus.entry import ItemKey
 from calbus.outage import Dependency
 from calbus.outcomes import Told
 from calbus.revisions import Verdict
@@ -34,7 +32,7 @@ from calbus.store.touched import end_overrides, overrides_of
 from calbus.telemetry import INGEST_SECONDS, OUTCOMES, PLANS, RECORDS, UNPLANNABLE, frames_of, log
 from schemas.events import Topic
 from schemas.fields import Identifier
-from schemas.items import ItemEvent, ItemUpserted
+from schemas.items import ItemEvent
 from schemas.reasons import Reason
 from schemas.results import AccessRecheckRequested, RemovalsConfirmed, SyncRequested
 from schemas.switches import Scope, SettingsEvent, settings_key
@@ -75,6 +73,14 @@ class _Batch:
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a batch leaves to others: outcomes stored for the relay, and changed settings for the replanner."""
+
+    outcomes: int
+    changes: int
+
+
 class Handler:
     """Does the work of a batch. Repeating one that was interrupted changes nothing that was done."""
 
@@ -99,9 +105,10 @@ class Handler:
         self._prefix = f"{settings.topic_prefix}."
         self._group = f"{settings.topic_prefix}.{GROUP}"
         self._topics = {topic_name(settings, topic): topic for topic in INPUT}
+        self._item_topics = frozenset(topic_name(settings, topic) for topic in (Topic.ACTIONS, Topic.CONTACTS))
 
-    async def handle(self, records: Sequence[ConsumerRecord]) -> int:
-        """Take a batch in; gives how many outcomes were stored for the relay.
+    async def handle(self, records: Sequence[ConsumerRecord]) -> Left:
+        """Take a batch in; gives what it leaves to others.
 
         Returns only when every message is planned, ignored with a count, or acknowledged as a dead letter.
         """
@@ -123,34 +130,34 @@ class Handler:
         await self._remember(batch.unreadable)
         batch.spans.end()
         INGEST_SECONDS.observe(time.perf_counter() - began_s)
-        return outcomes
+        return Left(outcomes, len(batch.changes))
 
     def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
         batch = _Batch(Arriving(self._group))
         for record in records:
             try:
-                self._read_one(record, batch)
+                if record.topic in self._item_topics:
+                    self._read_item(record, batch)
+                else:
+                    self._read_other(record, batch)
             except UnreadableError as error:
                 batch.unreadable.append((record, error))
                 batch.spans.refuse(record, error.reason)
                 self._count(record, "dead_letter")
         return batch
 
-    def _read_one(self, record: ConsumerRecord, batch: _Batch) -> None:
-        topic = self._topics[record.topic]
-        if topic is Topic.SETTINGS and record.value is None:
+    def _read_item(self, record: ConsumerRecord, batch: _Batch) -> None:
+        event = self._decode(record)
+        item: ItemEvent = event.data  # type: ignore[assignment] # no other type belongs on these topics
+        correlation = correlation_of(event.source, event.id)
+        trace = batch.spans.begin(record, item.tenant, correlation)
+        batch.items.append((record, Arrival(item, _published_at(record), correlation, trace)))
+
+    def _read_other(self, record: ConsumerRecord, batch: _Batch) -> None:
+        if record.value is None and self._topics[record.topic] is Topic.SETTINGS:
             batch.changes.append((record, _key_of_tombstone(record.key), None))
             return
-        event = decode(record.headers, record.value)
-        if event.type.topic is not topic:
-            raise UnreadableError(Reason.WRONG_TOPIC, f"{event.type.name} belongs on {event.type.topic}")
-        data = event.data
-        if topic is Topic.ACTIONS or topic is Topic.CONTACTS:
-            # Asking of what class it is would take as long as what follows.
-            correlation, item = correlation_of(event.source, event.id), cast("ItemEvent", data)
-            trace = batch.spans.begin(record, item.tenant, correlation)
-            batch.items.append((record, Arrival(item, _published_at(record), correlation, trace)))
-            return
+        data = self._decode(record).data
         if isinstance(data, AccessRecheckRequested | RemovalsConfirmed):
             batch.requests.append((record, data))
             return
@@ -163,6 +170,13 @@ class Handler:
         if record.key != expected.encode():
             raise UnreadableError(Reason.INVALID_KEY, "the key must be made of scope, tenant and name")
         batch.changes.append((record, switches.key_of(data), data))
+
+    def _decode(self, record: ConsumerRecord) -> Event:
+        """The message as an event of its topic; raises UnreadableError."""
+        event = decode(record.headers, record.value)
+        if event.type.topic is not self._topics[record.topic]:
+            raise UnreadableError(Reason.WRONG_TOPIC, f"{event.type.name} belongs on {event.type.topic}")
+        return event
 
     async def _change_settings(self, changes: list[Change]) -> list[Verdict]:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -264,16 +278,12 @@ async def store(
 
     Raises items.RacedError, and UnplannableError if the planning of one of them fails.
     """
-    versions: dict[ItemKey, list[ItemUpserted]] = {}
-    for arrival in arrivals:
-        of_item = versions.setdefault(key_of(arrival.event), [])
-        if (item := upserted(arrival.event)) is not None:
-            of_item.append(item)
-    tenants = {key.tenant for key in versions}
+    upserts = [item for arrival in arrivals if (item := upserted(arrival.event)) is not None]
+    tenants = {arrival.event.tenant for arrival in arrivals}
     await switches.lock_for_planning(connection, tenants)
-    stored = await items.lock_bare(connection, versions)
+    stored = await items.lock_bare(connection, {key_of(arrival.event) for arrival in arrivals})
     current = await entries.lock_of_items(connection, stored)
-    settings = await switches.fetch(connection, settings_needed(versions, current, tenants))
+    settings = await switches.fetch(connection, settings_needed(upserts, current, tenants))
     overrides = await overrides_of(connection, [entry.entry_id for entry in current]) if current else {}
     with planning():
         intake = take_in(arrivals, stored, current, settings, now, overrides)

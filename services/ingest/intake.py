@@ -3,7 +3,7 @@
 Pure: values in, values out. The handler loads what this needs and stores what it gives.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -25,7 +25,7 @@ from calbus.overrides import Override
 from calbus.revisions import Verdict, judge
 from calbus.store.entries import Planned
 from calbus.store.items import StoredItem
-from calbus.store.switches import SettingKey, Settings
+from calbus.store.switches import Named, Settings
 from calbus.values import value
 from schemas.items import ActionDeleted, ActionUpserted, ContactDeleted, ContactUpserted, ItemEvent, ItemUpserted
 from schemas.reasons import Reason
@@ -91,26 +91,19 @@ def upserted(event: ItemEvent) -> ItemUpserted | None:
     return cast("ItemUpserted", event) if type(event) in _UPSERTED else None
 
 
-def settings_needed(
-    versions: dict[ItemKey, list[ItemUpserted]], entries: Iterable[Entry], tenants: Iterable[str]
-) -> set[SettingKey]:
-    """The settings that planning these versions of items, and these entries, asks for."""
-    users = {(entry.item.tenant, entry.assignee) for entry in entries}
-    projects: set[tuple[str, str]] = set()
-    for key, items in versions.items():
-        tenant = key.tenant
-        for item in items:
-            for user in item.assignees:
-                users.add((tenant, user))
-            if item.owner is not None:
-                users.add((tenant, item.owner))
-            if item.project is not None:
-                projects.add((tenant, item.project))
-    return {
-        *(SettingKey(tenant, Scope.TENANT, "") for tenant in tenants),
-        *(SettingKey(tenant, Scope.PROJECT, project) for tenant, project in projects),
-        *(SettingKey(tenant, Scope.ACCOUNT, user) for tenant, user in users),
-    }
+def settings_needed(items: Iterable[ItemUpserted], entries: Iterable[Entry], tenants: Iterable[str]) -> set[Named]:
+    """The settings that planning these items, and these entries, asks for."""
+    needed: set[Named] = {(tenant, Scope.TENANT, "") for tenant in tenants}
+    needed.update((entry.item.tenant, Scope.ACCOUNT, entry.assignee) for entry in entries)
+    for item in items:
+        tenant = item.tenant
+        for user in item.assignees:
+            needed.add((tenant, Scope.ACCOUNT, user))
+        if item.owner is not None:
+            needed.add((tenant, Scope.ACCOUNT, item.owner))
+        if item.project is not None:
+            needed.add((tenant, Scope.PROJECT, item.project))
+    return needed
 
 
 def take_in(
@@ -122,9 +115,9 @@ def take_in(
     overrides: Overrides = _NO_OVERRIDES,
 ) -> Intake:
     """Plan a batch: each accepted revision ends exactly once per assignee, now or through a writer later."""
-    intake = Intake()
+    plans = _Plans(entries, settings, now, overrides)
+    intake = plans.intake
     known = dict(stored)
-    by_item = _by_item(entries)
     for arrival in arrivals:
         key = key_of(arrival.event)
         incoming = _incoming(arrival)
@@ -136,11 +129,10 @@ def take_in(
         intake.verdicts.append(verdict)
         if verdict is Verdict.ACCEPTED:
             known[key] = intake.items[key] = incoming
-            since = _since(arrival, first=before is None)
-            cause = _Cause(since, arrival.correlation, arrival.trace)
-            _plan_item(intake, key, incoming, by_item.setdefault(key, {}), settings, now, cause, overrides)
+            since = _since(arrival, incoming.item, first=before is None)
+            plans.add(key, incoming, _Cause(since, arrival.correlation, arrival.trace))
         elif verdict is Verdict.DUPLICATE:
-            intake.unsettled += [entry for entry in by_item.get(key, {}).values() if entry.owed and not entry.parked]
+            intake.unsettled += [entry for entry in plans.of_item(key).values() if entry.owed and not entry.parked]
     return intake
 
 
@@ -152,11 +144,10 @@ def plan_anew(
     overrides: Overrides = _NO_OVERRIDES,
 ) -> Intake:
     """Plan items again under changed settings; what the change does not touch gets no new plan."""
-    intake = Intake()
-    by_item = _by_item(entries)
+    plans = _Plans(entries, settings, now, overrides)
     for key, item in items.items():
-        _plan_item(intake, key, item, by_item.get(key, {}), settings, now, _NO_EVENT, overrides)
-    return intake
+        plans.add(key, item, _NO_EVENT)
+    return plans.intake
 
 
 @value
@@ -170,6 +161,86 @@ class _Cause:
 
 _NO_EVENT = _Cause()
 _NOTHING_APPLIED = Applied()
+
+
+class _Plans:
+    """The plans of a batch, made item after item: each builds on those before it."""
+
+    def __init__(self, entries: Iterable[Entry], settings: Settings, now: datetime, overrides: Overrides) -> None:
+        self.intake = Intake()
+        self._entries = _by_item(entries)
+        self._settings = settings
+        self._now = now
+        self._due_at = now + WAKEUP_GRACE
+        self._overrides = overrides
+
+    def of_item(self, key: ItemKey) -> dict[str, Entry]:
+        """The item's entries as they now are, by assignee."""
+        return self._entries.setdefault(key, {})
+
+    def add(self, key: ItemKey, stored: StoredItem, cause: _Cause) -> None:
+        """Plan every assignee's entry."""
+        intake, entries = self.intake, self.of_item(key)
+        for assignee in _concerned(stored, entries, new_revision=cause is not _NO_EVENT):
+            switches = switches_of(key, stored, assignee, self._settings)
+            before = entries.get(assignee)
+            if before is None:
+                entry = _first(key, stored, assignee, switches, cause.since)
+            elif (again := self._next(before, stored, switches, new_revision=cause is not _NO_EVENT)) is not None:
+                entry = again
+            else:
+                continue
+            desired = entry.desired
+            if not entry.owed:
+                ending = ending_without_writing(desired.reason)
+                intake.outcomes.append(told(entry, ending, desired.reason, self._now))
+            if cause.trace is not None:
+                intake.traces[entry.entry_id, desired.plan] = cause.trace
+            intake.plans += 1
+            entries[assignee] = entry
+            due_at = self._due_at if entry.owed and not entry.parked else None
+            intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at, cause.correlation)
+
+    def _next(self, before: Entry, stored: StoredItem, switches: Switches, *, new_revision: bool) -> Entry | None:
+        """An entry that has a plan already; None if it needs no other."""
+        intake = self.intake
+        decision = decide(stored.item, before.assignee, switches, self._standing(before))
+        if decision.overrides_end:
+            intake.overrides_ended.add(before.entry_id)
+        desired = _desired(decision, stored.revision, before.desired.plan + 1)
+        removal = _removal(before, desired, switches)
+        if not new_revision and _changes_nothing(before, desired, removal):
+            return None
+        if before.owed:
+            why = Reason.NEWER_REVISION if new_revision else Reason.SETTINGS_CHANGED
+            intake.outcomes.append(told(before, Ending.SUPERSEDED, why, self._now))
+        if removal is _Removal.FRESH:
+            intake.removals.add((before.item, before.assignee))
+        elif removal is not _Removal.AS_BEFORE:
+            intake.removals.discard((before.item, before.assignee))
+        return Entry(
+            before.entry_id,
+            before.item,
+            before.assignee,
+            desired,
+            before.applied,
+            owed=_needs_writer(desired, before.applied),
+            since=before.since,
+            parked=_stays_parked(before, removal),
+        )
+
+    def _standing(self, before: Entry) -> Standing:
+        kept = self._overrides.get(before.entry_id, ())
+        if kept and before.entry_id in self.intake.overrides_ended:
+            kept = ()  # what one message of the batch ended does not come back with the next
+        return Standing(before.since, before.applied.may_exist, kept)
+
+
+def _first(key: ItemKey, stored: StoredItem, assignee: str, switches: Switches, since: datetime | None) -> Entry:
+    """An entry that was never planned."""
+    desired = _desired(decide(stored.item, assignee, switches, Standing(since)), stored.revision, 1)
+    owed = _needs_writer(desired, _NOTHING_APPLIED)
+    return Entry(entry_id_of(key, assignee), key, assignee, desired, _NOTHING_APPLIED, owed, since)
 
 
 def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
@@ -188,78 +259,24 @@ def _incoming(arrival: Arrival) -> StoredItem:
     return StoredItem(event.revision, content_hash, item, arrival.published_at, body if item is not None else None)
 
 
-def _plan_item(
-    intake: Intake,
-    key: ItemKey,
-    stored: StoredItem,
-    entries: dict[str, Entry],
-    settings: Settings,
-    now: datetime,
-    caused_by: "_Cause",
-    overrides: Overrides,
-) -> None:
-    """Plan every assignee's entry."""
-    since, new_revision = caused_by.since, caused_by.since is not None
-    for assignee in _concerned(stored, entries, new_revision=new_revision):
-        before = entries.get(assignee)
-        standing = _standing(before, intake, overrides) if before else Standing(since)
-        switches = switches_of(key, stored, assignee, settings)
-        decision = decide(stored.item, assignee, switches, standing)
-        if decision.overrides_end and before is not None:
-            intake.overrides_ended.add(before.entry_id)
-        desired = _desired(before, decision, stored.revision)
-        removal = _removal(before, desired, switches)
-        if before is not None and not new_revision and _changes_nothing(before, desired, removal):
-            continue
-        if before is not None and before.owed:
-            cause = Reason.NEWER_REVISION if new_revision else Reason.SETTINGS_CHANGED
-            intake.outcomes.append(told(before, Ending.SUPERSEDED, cause, now))
-        entry = Entry(
-            entry_id=before.entry_id if before else entry_id_of(key, assignee),
-            item=key,
-            assignee=assignee,
-            desired=desired,
-            applied=before.applied if before else _NOTHING_APPLIED,
-            owed=_needs_writer(desired, before.applied if before else None),
-            since=standing.since,
-            parked=before is not None and _stays_parked(before, removal),
-        )
-        if removal is _Removal.FRESH:
-            intake.removals.add((key, assignee))
-        elif removal is not _Removal.AS_BEFORE:
-            intake.removals.discard((key, assignee))
-        if not entry.owed:
-            ending = ending_without_writing(desired.reason)
-            intake.outcomes.append(told(entry, ending, desired.reason, now))
-        if caused_by.trace is not None:
-            intake.traces[entry.entry_id, desired.plan] = caused_by.trace
-        intake.plans += 1
-        entries[assignee] = entry
-        due_at = now + WAKEUP_GRACE if entry.owed and not entry.parked else None
-        intake.planned[key, assignee] = Planned(entry, due_at, stored.published_at, caused_by.correlation)
-
-
-def _standing(before: Entry, intake: Intake, overrides: Overrides) -> Standing:
-    # Times that one message of the batch ended do not come back with the next.
-    kept = () if before.entry_id in intake.overrides_ended else overrides.get(before.entry_id, ())
-    return Standing(before.since, before.applied.may_exist, kept)
-
-
-def _since(arrival: Arrival, *, first: bool) -> datetime:
+def _since(arrival: Arrival, item: ItemUpserted | None, *, first: bool) -> datetime:
     """Since when the item is the assignees' whom this revision adds: with its first, since it was made."""
-    made_at = getattr(arrival.event, "created_at", None)
-    return min(made_at, arrival.published_at) if first and made_at is not None else arrival.published_at
+    if first and item is not None and item.created_at is not None:
+        return min(item.created_at, arrival.published_at)
+    return arrival.published_at
 
 
-def _concerned(stored: StoredItem, entries: dict[str, Entry], *, new_revision: bool) -> list[str]:
+def _concerned(stored: StoredItem, entries: dict[str, Entry], *, new_revision: bool) -> Sequence[str]:
     """Today's assignees and earlier ones; who has been told that the item left does not hear of its next revisions."""
     assigned = stored.item.assignees if stored.item is not None else ()
+    if not entries:
+        return assigned
     earlier = [
         assignee
         for assignee, entry in entries.items()
         if assignee not in assigned and not (new_revision and entry.desired.reason is Reason.UNASSIGNED)
     ]
-    return [*assigned, *earlier]
+    return [*assigned, *earlier] if earlier else assigned
 
 
 def switches_of(key: ItemKey, stored: StoredItem, assignee: str, settings: Settings) -> Switches:
@@ -276,18 +293,18 @@ def switches_of(key: ItemKey, stored: StoredItem, assignee: str, settings: Setti
     )
 
 
-def _desired(before: Entry | None, decision: Decision, revision: int) -> Desired:
-    content = decision.content.to_json() if decision.content else None
+def _desired(decision: Decision, revision: int, plan: int) -> Desired:
+    content = decision.content.to_json() if decision.content is not None else None
     return Desired(
-        revision=revision,
-        plan=before.desired.plan + 1 if before else 1,
-        intent=decision.intent,
-        reason=decision.reason,
-        place=decision.place,
-        content=content,
-        content_hash=content_hash_of(content) if content else None,
-        assigner=decision.assigner,
-        notice=decision.notice,
+        revision,
+        plan,
+        decision.intent,
+        decision.reason,
+        decision.place,
+        content,
+        content_hash_of(content) if content is not None else None,
+        decision.assigner,
+        decision.notice,
     )
 
 
@@ -306,8 +323,8 @@ class _Removal(Enum):
     FRESH = auto()
 
 
-def _removal(before: Entry | None, desired: Desired, switches: Switches) -> _Removal:
-    if desired.intent is not Intent.ABSENT or before is None or not before.applied.may_exist:
+def _removal(before: Entry, desired: Desired, switches: Switches) -> _Removal:
+    if desired.intent is not Intent.ABSENT or not before.applied.may_exist:
         return _Removal.NONE
     account = switches.account
     if isinstance(account, AccountUnlinked) and account.entries is Leftovers.REMOVE:
@@ -338,11 +355,11 @@ def _same(before: Desired, after: Desired) -> bool:
     )
 
 
-def _needs_writer(desired: Desired, applied: Applied | None) -> bool:
+def _needs_writer(desired: Desired, applied: Applied) -> bool:
     match desired.intent:
         case Intent.PRESENT:
             return True
         case Intent.ABSENT:
-            return applied is not None and applied.may_exist
+            return applied.may_exist
         case Intent.HOLD:
             return False

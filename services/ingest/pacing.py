@@ -36,7 +36,9 @@ class _Mailbox:
 
     def pass_time(self, now: datetime) -> None:
         """Let the turns come that have come since it was looked at."""
-        passed, self.looked_at = max(now - self.looked_at, _NOTHING), max(now, self.looked_at)
+        if now <= self.looked_at:
+            return
+        passed, self.looked_at = now - self.looked_at, now
         for setting, share in list(self.shares.items()):
             had = min(share.waiting, passed)
             share.waiting -= had
@@ -64,7 +66,9 @@ class Pace:
 
         None if it may be woken at once.
         """
-        mailbox = self._mailboxes.setdefault(lane, _Mailbox(now))
+        mailbox = self._mailboxes.get(lane)
+        if mailbox is None:
+            mailbox = self._mailboxes[lane] = _Mailbox(now)
         mailbox.pass_time(now)
         share = mailbox.shares.get(setting)
         if share is None or share.begun_at != begun_at:

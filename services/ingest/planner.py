@@ -75,25 +75,24 @@ def decide(item: ItemUpserted | None, assignee: str, switches: Switches, standin
     reason of its own is removed from it as soon as the switches allow.
     """
     off = _switched_off(switches)
-    away = Intent.HOLD if off is not None and not _to_be_cleared(off, switches) else Intent.ABSENT
     if item is None:
-        return Decision(away, Reason.DELETED)
+        return Decision(_away(off, switches), Reason.DELETED)
     if assignee not in item.assignees:
-        return Decision(away, Reason.UNASSIGNED)
+        return Decision(_away(off, switches), Reason.UNASSIGNED)
     if off is not None:
-        return Decision(away, off)
+        return Decision(_away(off, switches), off)
     if item.start is None:
         return Decision(Intent.ABSENT, Reason.NO_START)
-    unwanted = _project_unwanted(item, switches)
-    if unwanted is not None:
-        return Decision(Intent.ABSENT, unwanted)
     tenant, account = switches.tenant, switches.account
     assert tenant is not None
     assert isinstance(account, AccountSettings)
+    if item.project is not None and (unwanted := _unwanted(item.project, switches.project, account)) is not None:
+        return Decision(Intent.ABSENT, unwanted)
     draft = draft_of(item, item.start, tenant, switches.project)
     if isinstance(draft, Refusal):
         return Decision(Intent.HOLD, Reason.RECURRENCE_NOT_SUPPORTED, notice=draft.says)
-    if _too_old(draft.content, tenant.backfill, switches.activated_at, standing):
+    content = draft.content
+    if tenant.backfill is not Backfill.ALL and _too_old(content, tenant.backfill, switches.activated_at, standing):
         return Decision(Intent.ABSENT, Reason.BEFORE_ACTIVATION)
     assigner = None
     if item.owner not in (None, assignee) and tenant.assigning is Assigning.EDIT_ACCESS:
@@ -102,23 +101,22 @@ def decide(item: ItemUpserted | None, assignee: str, switches: Switches, standin
         if switches.owner.mailbox.casefold() != account.mailbox.casefold():
             assigner = switches.owner.mailbox
     place = Place(tenant.directory, account.mailbox, account.calendar)
-    kept = _kept(draft.content, standing.overrides)
-    content = overridden(draft.content, kept)
-    ended = len(kept) < len(standing.overrides)
+    ended = False
+    if standing.overrides:
+        kept = _kept(content, standing.overrides)
+        content, ended = overridden(content, kept), len(kept) < len(standing.overrides)
     return Decision(Intent.PRESENT, Reason.WRITTEN, place, content, assigner, draft.notice, ended)
 
 
 def _kept(content: Content, overrides: tuple[Override, ...]) -> tuple[Override, ...]:
     """Those that were made of these very times of upstream's."""
-    if not overrides:
-        return ()
     upstream = times_digest(content)
     return tuple(override for override in overrides if override.upstream == upstream)
 
 
 def _too_old(content: Content, backfill: Backfill, activated_at: datetime | None, standing: Standing) -> bool:
     """Whether the cut-off leaves the item out: what stands already is kept up, whatever its age."""
-    if backfill is Backfill.ALL or standing.may_exist or activated_at is None or standing.since is None:
+    if standing.may_exist or activated_at is None or standing.since is None:
         return False
     if standing.since >= activated_at:
         return False
@@ -154,20 +152,20 @@ def _switched_off(switches: Switches) -> Reason | None:
     return None
 
 
-def _to_be_cleared(off: Reason, switches: Switches) -> bool:
-    """Whether whoever unlinked the account wants its entries gone."""
+def _away(off: Reason | None, switches: Switches) -> Intent:
+    """What becomes of an entry that is no longer wanted: it goes, unless a switch is off."""
     account = switches.account
-    return (
+    # Whoever unlinked the account may want its entries gone.
+    to_be_cleared = (
         off is Reason.ACCOUNT_UNLINKED and isinstance(account, AccountUnlinked) and account.entries is Leftovers.REMOVE
     )
+    return Intent.ABSENT if off is None or to_be_cleared else Intent.HOLD
 
 
-def _project_unwanted(item: ItemUpserted, switches: Switches) -> Reason | None:
-    if item.project is None:
-        return None
-    if switches.project is None or not switches.project.enabled:
+def _unwanted(name: str, project: ProjectSettings | None, account: AccountSettings) -> Reason | None:
+    """Why items of this project are not written for the account."""
+    if project is None or not project.enabled:
         return Reason.PROJECT_NOT_ENABLED
-    selected = switches.account.projects if isinstance(switches.account, AccountSettings) else None
-    if selected is not None and item.project not in selected:
+    if account.projects is not None and name not in account.projects:
         return Reason.PROJECT_NOT_SELECTED
     return None

@@ -172,7 +172,7 @@ class Replanner:
         tenant = replan.setting.tenant
         stored = await items.lock(connection, [ItemKey(tenant, *item) for item in touched])
         current = await entries.lock_of_items(connection, stored)
-        needed = settings_needed({key: [item.item] for key, item in stored.items() if item.item}, current, [tenant])
+        needed = settings_needed([one.item for one in stored.values() if one.item is not None], current, [tenant])
         settings = await switches.fetch(connection, needed)
         overrides = await overrides_of(connection, [entry.entry_id for entry in current])
         with planning():

@@ -45,11 +45,17 @@ class Texts:
 
     def open_in(self, source: str) -> str:
         """Leads to the item in the system named `source`."""
-        return self._open_in % {"source": source}
+        return _naming(self._open_in, source)
 
     def kind(self, kind: Kind, contact_kind: ContactKind | None) -> str:
         """What an item is, in one word."""
         return self.action if kind is Kind.ACTION or contact_kind is None else self.contact_kind[contact_kind]
+
+
+# Systems are few, and their items many.
+@lru_cache(maxsize=1_024)
+def _naming(text: str, source: str) -> str:
+    return text % {"source": source}
 
 
 @lru_cache(maxsize=len(Locale))
@@ -73,6 +79,12 @@ def texts_in(language: Locale) -> Texts:
         place_label=say("label", "Place"),
         _open_in=say("label", "Open in %(source)s"),
     )
+
+
+def read_all_texts() -> None:
+    """Have the texts of all languages at hand, so that no event waits for them, and a gap shows when ingest starts."""
+    for language in Locale:
+        texts_in(language)
 
 
 def catalog_of(language: Locale) -> "Catalog":

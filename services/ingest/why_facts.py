@@ -46,8 +46,8 @@ async def _facts(connection: Connection, found: items.History, letters: list[Unr
     key, stored = found.key, found.stored
     looked_at = await entries.look_at(connection, key)
     troubles = await accounts.look_at(connection, key.tenant, [one.entry.assignee for one in looked_at])
-    versions = {key: [stored.item] if stored.item is not None else []}
-    needed = settings_needed(versions, [one.entry for one in looked_at], [key.tenant])
+    current = [stored.item] if stored.item is not None else []
+    needed = settings_needed(current, [one.entry for one in looked_at], [key.tenant])
     settings = await switches.fetch(connection, needed)
     letter = next((one for one in letters if (one.tenant, one.source) == (key.tenant, key.source)), None)
     return ItemFacts(

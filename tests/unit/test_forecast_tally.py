@@ -56,7 +56,7 @@ def foretold(
 ) -> Forecast:
     """The forecast for a tenant with nothing but this item, or with so many of its like."""
     key = key_of_item(item)
-    needed = settings_needed({key: [item]}, [look.entry], [TENANT])
+    needed = settings_needed([item], [look.entry], [TENANT])
     assumed = hypothesis.applied_to(settings, needed, NOW)
     tally = Tally(set())
     for _ in range(times):

@@ -56,11 +56,8 @@ class Deployment:
         """Take a batch in, given no more than the handler would load for it."""
         keys = {intake.key_of(event) for event in events}
         current = [entry for (key, _), entry in self.entries.items() if key in keys]
-        versions = {
-            key: [event for event in events if intake.key_of(event) == key and isinstance(event, ActionUpserted)]
-            for key in keys
-        }
-        needed = settings_needed(versions, current, {key.tenant for key in keys})
+        upserts = [event for event in events if isinstance(event, ActionUpserted)]
+        needed = settings_needed(upserts, current, {key.tenant for key in keys})
         taken = take_in(
             [Arrival(event, NOW) for event in events],
             {key: item for key, item in self.items.items() if key in keys},

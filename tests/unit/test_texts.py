@@ -7,7 +7,7 @@ from babel.messages.catalog import Message
 
 from schemas.items import ContactKind, Kind, Priority, Status
 from schemas.switches import Locale
-from services.ingest.texts import catalog_of, texts_in
+from services.ingest.texts import catalog_of, read_all_texts, texts_in
 
 PLACEHOLDERS = re.compile(r"%\(\w+\)[a-z]|%.")
 
@@ -67,3 +67,9 @@ def test_every_text_in_the_catalogs_is_used() -> None:
 
 def test_a_source_with_a_percent_sign_is_only_a_name() -> None:
     assert texts_in(Locale.EN).open_in("100%(x)s") == "Open in 100%(x)s"
+
+
+def test_after_the_start_no_event_waits_for_texts():
+    texts_in.cache_clear()
+    read_all_texts()
+    assert texts_in.cache_info().currsize == len(Locale)
