@@ -51,7 +51,12 @@ async def test_the_mailbox_may_deviate(running: World) -> None:
         await firm.publish(*meetings)
         for meeting in meetings:
             await firm.outcome(meeting, "ann")
-        assert len(await firm.calendar("ann.secretariat")) == 6
+
+        async def there() -> bool:
+            # A meeting that is read before the settings is planned anew when they are.
+            return len(await firm.calendar("ann.secretariat")) == 6 and not await firm.calendar("ann")
+
+        await until(there, "the entries to stand in the mailbox that was named")
         await firm.publish(firm.account("ann", mailbox=firm.mailbox("ann.new")))
 
         async def moved() -> bool:
