@@ -39,7 +39,7 @@ test-slow: $(READY) ## What takes long: sizes and examples that `make test` leav
 	@HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -m "(slow or hypothesis) and not image and not ops" $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Measure writer and ingest beside what people would use instead (an hour); into bench/results/
+bench: $(READY) ## Measure writer and ingest beside what people would use instead (40 minutes); into bench/results/
 	@for scenario in rates skew one-mailbox idle steady two-writers growth memory capacity; do $(BIN)/python -m bench $$scenario || exit 1; done
 	@$(BIN)/python -m bench.ingest --events 20000 --rounds 5
 	@$(BIN)/python bench/capacity_tables.py
