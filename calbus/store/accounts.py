@@ -165,16 +165,16 @@ SELECT {_COLUMNS} FROM account_status s
 WHERE s.tenant = $1 AND s.assignee = ANY ($2::text[]) AND s.probe_at IS NOT NULL
 """  # noqa: S608
 
-# A backup that was restored in part, or a row that somebody removed by hand.
+# A backup that was restored in part, or a row that somebody removed by hand. As an array the chosen are found once.
 _WAKE_FORGOTTEN = """
-UPDATE entry e SET due_at = now() FROM (
+UPDATE entry SET due_at = now() WHERE entry_id = ANY (ARRAY (
     SELECT r.entry_id FROM entry r
     WHERE r.due_at = 'infinity' AND NOT EXISTS (
         SELECT FROM account_status s
         WHERE s.tenant = r.tenant AND s.assignee IN (r.assignee, '') AND s.probe_at IS NOT NULL
     )
     ORDER BY r.entry_id LIMIT $1 FOR UPDATE SKIP LOCKED
-) f WHERE e.entry_id = f.entry_id
+))
 """
 
 _COUNT = """

@@ -221,10 +221,11 @@ FROM unnest($1::uuid[], $2::timestamptz[]) AS p (entry_id, until) JOIN locked US
 WHERE e.entry_id = p.entry_id
 """
 
+# As an array the chosen are found once; a subquery in a join may be run for each row, and each time choose others.
 _SWEEP = """
-UPDATE entry e SET due_at = $2 FROM (
+UPDATE entry e SET due_at = $2 WHERE entry_id = ANY (ARRAY (
     SELECT entry_id FROM entry WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
-) d WHERE e.entry_id = d.entry_id
+))
 RETURNING e.entry_id, e.tenant, e.directory, e.mailbox, e.applied_directory, e.applied_mailbox, e.event_id,
           e.in_doubt
 """

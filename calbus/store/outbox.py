@@ -28,13 +28,14 @@ FROM unnest($3::text[], $4::bytea[], $6::text[]) AS e (event_id, value, trace)
 """
 
 # Readers of a compacted topic believe the last event of a key: one relay at a time publishes those. The lock lasts as
-# long as the transaction that takes them, which is until Kafka has them. Outcomes go out side by side.
+# long as the transaction that takes them, which is until Kafka has them. Outcomes go out side by side. As an array the
+# chosen are found once; a subquery in a join may be run for each row, and each time choose others.
 _TAKE = """
 WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS ours)
-DELETE FROM outbox WHERE outbox_id IN (
+DELETE FROM outbox WHERE outbox_id = ANY (ARRAY (
     SELECT outbox_id FROM outbox WHERE topic = $2 OR (SELECT ours FROM turn)
     ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED
-) RETURNING outbox_id, topic, type, key, event_id, value, created_at, happened_at, trace
+)) RETURNING outbox_id, topic, type, key, event_id, value, created_at, happened_at, trace
 """
 
 _WAITING = """

@@ -35,15 +35,15 @@ UPDATE mailbox_subscription SET due_at = $1
 WHERE subscription_id IS NOT NULL AND url NOT IN ('', $2) AND attempts = 0 AND due_at > $1
 """
 
+# As an array the chosen are found once; a subquery in a join may be run for each row, and each time choose others.
 _CLAIM = f"""
 UPDATE mailbox_subscription s SET lease = s.lease + 1, lease_until = $2
-FROM (
+WHERE lane = ANY (ARRAY (
     SELECT lane FROM mailbox_subscription
     WHERE due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)
       AND ($4 OR subscription_id IS NOT NULL OR NOT wanted)
     ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
-) d
-WHERE s.lane = d.lane
+))
 RETURNING {_COLUMNS}
 """  # noqa: S608
 
