@@ -56,7 +56,8 @@ class Relay:
         """Publish until cancelled; looks by itself every second for what a crashed process left."""
         while True:
             self._wake.clear()
-            while await self._kafka.insist(lambda: self._postgres.insist(self.publish_batch)):
+            # What comes after a batch that was not full has woken us, or is found by the next look.
+            while await self._kafka.insist(lambda: self._postgres.insist(self.publish_batch)) == BATCH_MAX_EVENTS:
                 pass
             try:
                 await at_most(IDLE_S, self._wake.wait())

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 
 from calbus import tracing
 from calbus.outcomes import Told
@@ -43,6 +44,7 @@ SELECT count(*) AS events, coalesce(extract(epoch FROM now() - min(created_at)),
 """
 # Any constant will do, as long as no other program on this database uses it.
 _ORDERED_LOCK_ID = 0x63616C6275736F
+_OUTBOX_ID = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +137,6 @@ async def take(connection: Connection, limit: int) -> list[Pending]:
     """Remove and give the oldest, in order; they come back if the caller's transaction does not commit."""
     rows = await connection.fetch(_TAKE, limit, Topic.OUTCOMES.value, _ORDERED_LOCK_ID)
     return [
-        Pending(
-            row["topic"],
-            EVENT_TYPES[row["type"]].model,
-            row["key"].encode(),
-            row["event_id"],
-            row["value"],
-            row["created_at"],
-            row["happened_at"],
-            row["trace"],
-        )
-        for row in sorted(rows, key=lambda row: row["outbox_id"])
+        Pending(topic, EVENT_TYPES[type_name].model, key.encode(), event_id, value, created_at, happened_at, trace)
+        for _, topic, type_name, key, event_id, value, created_at, happened_at, trace in sorted(rows, key=_OUTBOX_ID)
     ]
