@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 # find, read, update is the longest way there is; more means that the world moves while we look. A series with many
 # exceptions takes several looks, so that its neighbours need not wait for it.
 STEPS_MAX = 4
+# Who has an account's row, or the entry of a work that bears news, is waited for no longer: the group is let go.
+LOCK_MAX_S = 0.5
 # Upstream hears that one calendar shows what no plan wants there.
 LEFT_BEHIND = "The entry could not be removed from the account's former mailbox and was left there."
 _WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE, Step.MOVE, Step.CANCEL)
@@ -375,10 +377,14 @@ class Handler:
         """Store results and the outcomes they decide, durably and in one transaction; a report for each that is.
 
         Unless this `waits`, those are left out whose entries somebody else has locked. Works that bear news must wait:
-        what they say of an account would count once for each time that they are recorded.
+        what they say of an account would count once for each time that they are recorded. All are left out, and nothing
+        is stored or heard, where a lock that is to be waited for is not had within `LOCK_MAX_S`.
         """
         since_ns = time_ns()
-        recorded, held = await self._postgres.insist(lambda: self._record(works, waits=waits))
+        try:
+            recorded, held = await self._postgres.insist(lambda: self._record(works, waits=waits))
+        except asyncpg.LockNotAvailableError:
+            return []
         done = [work for work in works if work.entry.entry_id not in held] if held else works
         spans.end(done, since_ns)
         return [self._report(work, recorded) for work in done]
@@ -388,8 +394,11 @@ class Handler:
         now = datetime.now(UTC)
         for work in works:
             work.settled = _settled(work)
+        findings = self._findings(works)
         async with self._pool.acquire() as connection, connection.transaction():
-            judgement = await self._accounts.judge(connection, self._findings(works), now)
+            if findings or waits:
+                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_MAX_S}s'")
+            judgement = await self._accounts.judge(connection, findings, now)
             results = [self._result(work, now) for work in works]
             recorded = await entries.record(connection, results, waits=waits)
             left_out = [work for work in works if work.entry.entry_id not in recorded]

@@ -30,7 +30,8 @@ SINGLES_MAX = 4
 SMALL_ROUNDS_MAX = 2
 # Works that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
 LINGERING_MAX_WORKS = 5_000
-# A result whose entry somebody else has locked is recorded when it is free; nobody but itself waits for that.
+# A result whose entry somebody else has locked is recorded when it is free. Nobody but itself waits for that; where it
+# says something of its account, those of its tenant that were to be recorded with it do.
 RECORD_AGAIN_FIRST_S = 0.02
 RECORD_AGAIN_MAX_S = 1.0
 # Where one tenant has more than half of what is in hand, so many jobs of each other may begin however little room there
@@ -410,15 +411,20 @@ class Pipeline:
             return
         if len(reports) < len(works):
             recorded = {report.job.entry_id for report in reports}
-            held = [work for work in works if work.job.entry_id not in recorded]
-            self._start(self._record_later(held, again_s))
-        await self._report(reports)
+            held: dict[str, list[Work]] = {}
+            for work in works:
+                if work.job.entry_id not in recorded:
+                    held.setdefault(work.job.tenant, []).append(work)
+            for of_tenant in held.values():
+                self._start(self._record_later(of_tenant, again_s, waits=waits))
+        if reports:
+            await self._report(reports)
 
-    async def _record_later(self, held: list[Work], wait_s: float) -> None:
+    async def _record_later(self, held: list[Work], wait_s: float, *, waits: bool) -> None:
         self._lingering += len(held)  # it asks nothing, and takes nobody's place
         try:
             await asyncio.sleep(wait_s)
-            await self._record(held, waits=False, again_s=min(2 * wait_s, RECORD_AGAIN_MAX_S))
+            await self._record(held, waits=waits, again_s=min(2 * wait_s, RECORD_AGAIN_MAX_S))
         finally:
             self._lingering -= len(held)
 

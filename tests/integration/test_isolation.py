@@ -213,6 +213,73 @@ async def test_rows_that_somebody_holds_when_they_are_recorded_hold_up_no_other_
             assert len(await tenant.subjects(user)) == 1
 
 
+async def test_faults_that_somebody_holds_when_they_are_recorded_hold_up_no_other_tenants_faults(world: World) -> None:
+    stuck = [f"stuck{number}" for number in range(2 * GROUPS_MAX)]
+    async with world.ingest(), world.writer(**LONG), world.tenant(*stuck) as tenant, world.tenant("bob") as other:
+        for number, user in enumerate(stuck):
+            # Each comes back by itself, so that each would be a group of its own.
+            await world.admin.add_fault(
+                Fault(
+                    tenant=tenant.directory,
+                    user=tenant.mailbox(user),
+                    operation="create",
+                    delay_ms=5_000 + 150 * number,
+                    status=503,
+                    times=1,
+                )
+            )
+        actions = [tenant.action(f"a-{user}", user) for user in stuck]
+        await tenant.publish(*actions)
+
+        async def under_way() -> bool:
+            return await struck(tenant) == len(stuck)
+
+        await until(under_way, "every call to be under way")
+        tried = "SELECT FROM entry WHERE tenant = $1 AND last_error IS NOT NULL"
+        async with held(world, "SELECT FROM entry WHERE tenant = $1", tenant.id):
+            assert not await world.fetch(tried, tenant.id), "locked too late"
+
+            async def answered() -> bool:
+                calls = await world.admin.ledger(tenant.directory, operation="create")
+                return len(calls.value) == len(stuck)
+
+            await until(answered, "every call to be answered")
+            await world.admin.add_fault(Fault(tenant=other.directory, operation="create", status=503, times=1))
+            action = other.action("b1", "bob")
+            await other.publish(action)
+            assert (await other.outcome(action, "bob")).ending is Ending.APPLIED
+            assert await struck(other) == 1
+        for action, user in zip(actions, stuck, strict=True):
+            assert (await tenant.outcome(action, user)).ending is Ending.APPLIED
+            assert len(await tenant.subjects(user)) == 1
+
+
+async def test_an_account_that_somebody_holds_holds_up_no_other_tenant(world: World) -> None:
+    stuck = [f"stuck{number}" for number in range(2 * GROUPS_MAX)]
+    async with world.ingest(), world.tenant(*stuck) as tenant, world.tenant("bob") as other:
+        async with world.writer():
+            for user in stuck:
+                await tenant.publish(known := tenant.action(f"known-{user}", user))
+                await tenant.outcome(known, user)
+        async with AsyncExitStack() as writing:
+            async with held(world, "SELECT FROM account_status WHERE tenant = $1", tenant.id):
+                # To this one it is news again that they work.
+                await writing.enter_async_context(world.writer())
+                actions = [tenant.action(f"a-{user}", user) for user in stuck]
+                for action, user in zip(actions, stuck, strict=True):
+                    await tenant.publish(action)
+
+                    async def written(user: str = user) -> bool:
+                        return len(await tenant.subjects(user)) == 2
+
+                    await until(written, f"the second event of {user}")
+                await other.publish(action := other.action("b1", "bob"))
+                assert (await other.outcome(action, "bob")).ending is Ending.APPLIED
+                assert [tenant.ended(f"a-{user}", user) for user in stuck] == [[] for _ in stuck]
+            for action, user in zip(actions, stuck, strict=True):
+                assert (await tenant.outcome(action, user)).ending is Ending.APPLIED
+
+
 async def test_a_result_that_waits_for_its_row_does_not_say_again_that_its_account_works(world: World) -> None:
     async with world.ingest(), world.writer(**LONG), world.tenant("ann") as tenant:
         fault = Fault(tenant=tenant.directory, operation="create", delay_ms=5_000, times=1)

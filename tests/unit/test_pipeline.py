@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place
+from calbus.graph.errors import Fault, Scope
 from calbus.lifecycle import at_most
 from calbus.store.entries import Loaded
 from schemas.items import Kind
@@ -420,6 +421,42 @@ async def test_a_result_that_somebody_holds_is_recorded_later_and_holds_up_nobod
     handler.held.clear()
     await at_most(10.0, draining)
     assert Counter(one.job.entry_id.int for one in bench.reports) == Counter(range(20))
+
+
+async def test_news_that_cannot_be_recorded_waits_with_its_own_tenants_alone() -> None:
+    class Faulty(Calls):
+        stuck = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: set[UUID] = set()
+            self.groups_again: list[set[str]] = []
+
+        async def send(self, works: Sequence[Work]) -> None:
+            await super().send(works)
+            for work in works:
+                work.fault = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY)
+
+        async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:
+            assert waits  # what it says counts once: it is recorded whole, or not at all
+            tenants = {work.job.tenant for work in works}
+            if self.seen & (group := {work.job.entry_id for work in works}):
+                self.groups_again.append(tenants)
+            self.seen |= group
+            if self.stuck and "stuck" in tenants:
+                return []
+            return await super().record(works, waits=waits)
+
+    handler = Faulty()
+    bench = Bench(handler)
+    bench.pipeline.begin([job(number, ("stuck", "one", "two")[number % 3], str(number)) for number in range(18)])
+    await bench.told_of(12)
+    assert {one.job.tenant for one in bench.reports} == {"one", "two"}
+    assert {"one"} in handler.groups_again, "nothing was held up to begin with"
+    assert all(len(tenants) == 1 for tenants in handler.groups_again)
+    handler.stuck = False
+    await bench.told_of(18)
+    assert Counter(one.job.entry_id.int for one in bench.reports) == Counter(range(18))
 
 
 async def test_who_is_tried_alone_is_recorded_alone() -> None:
