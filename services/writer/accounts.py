@@ -5,7 +5,7 @@ The decisions stand in troubles.py. Everything here runs inside a transaction of
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from calbus.entry import Entry
@@ -33,6 +33,8 @@ from services.writer.troubles import (
 
 # Of a writer with more, only those of the last minutes are known, and the rows of others are looked at again.
 KNOWN_MAX_ACCOUNTS = 250_000
+# Then all rows are looked at again: one may have been forgotten, and its account be linked anew.
+KNOWN_FOR = timedelta(hours=1)
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Accounts:
         self._pace = pace
         # That work was done says nothing new of these: their row says so already.
         self._known = Recent[Account, tuple[str, bool | None]](KNOWN_MAX_ACCOUNTS)
+        self._known_until: datetime | None = None
 
     async def are_well(self, connection: Connection, entry_ids: list[UUID]) -> bool:
         """Whether none of the entries' accounts is in trouble, nor its tenant, so that there is nothing to admit."""
@@ -103,6 +106,7 @@ class Accounts:
 
     async def judge(self, connection: Connection, findings: Sequence[Finding], now: datetime) -> Judgement:
         """Store and publish how the accounts stand after this work. Comes before anything is stored of entries."""
+        self._forget_in_time(now)
         judgement = Judgement()
         concerned: dict[Account, list[Finding]] = {}
         for finding in findings:
@@ -201,6 +205,11 @@ class Accounts:
         if of_tenant is None or of_tenant[0] != place.directory:
             return False
         return bears_roles is None or of_tenant[1] == bears_roles
+
+    def _forget_in_time(self, now: datetime) -> None:
+        if self._known_until is None or self._known_until <= now:
+            self._known = Recent(KNOWN_MAX_ACCOUNTS)
+            self._known_until = now + KNOWN_FOR
 
     def _is_news(self, finding: Finding, account: Account) -> bool:
         """Whether the account's row must be looked at because of this."""

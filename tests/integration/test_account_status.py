@@ -7,11 +7,16 @@ from typing import Any
 import asyncpg
 import pytest
 
+from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place, entry_id_of
 from calbus.store import accounts
 from calbus.store.accounts import Account
+from schemas.items import Kind
 from schemas.reasons import NextActor, Reason, explain
 from schemas.results import AccountState, AccountStatus, Ending
 from schemas.switches import AccountUnlinked, Leftovers
+from services.writer.accounts import Accounts
+from services.writer.retries import Backoff
+from services.writer.troubles import Finding, Pace
 from simulator.client import App, Fault, MailboxKind, Secret
 from tests.support.waiting import until
 from tests.support.world import CLIENT_ID, CLIENT_SECRET, ROLES, Tenant, World, kill
@@ -439,3 +444,35 @@ async def test_a_tenants_trouble_that_nothing_waits_for_any_more_ends_by_itself(
         await tenant.outcome(gone, "ann")
         await running.admin.put_tenant(tenant.directory, apps=[GOOD], domain=tenant.domain)
         await tenant.status(None, "working")
+
+
+async def test_an_account_that_is_linked_again_is_told_of_within_the_hour(world: World) -> None:
+    pace = Pace(Backoff(60.0, 3_600.0), confirm_s=1.0, token_s=60.0, unclear_s=60.0)
+    known, now = Accounts(pace), datetime.now(UTC)
+    async with world.ingest(), world.tenant("ann") as tenant:
+        place = Place(tenant.directory, tenant.mailbox("ann"))
+        item = ItemKey(tenant.id, "planner", Kind.ACTION, "a1")
+        desired = Desired(1, 1, Intent.PRESENT, Reason.WRITTEN, place, b"{}", b"hash")
+        entry = Entry(entry_id_of(item, "ann"), item, "ann", desired, Applied(), owed=True)
+        finding = Finding(entry, worked=True, bears_roles=True)
+        connection = await asyncpg.connect(world.dsn)
+        try:
+
+            async def hear(at: datetime) -> None:
+                async with connection.transaction():
+                    judgement = await known.judge(connection, [finding], at)
+                known.remember(judgement)
+
+            await hear(now)
+            assert known.is_known(entry, bears_roles=True)
+            assert await connection.execute("DELETE FROM account_status WHERE tenant = $1", tenant.id) == "DELETE 2"
+            await hear(now + timedelta(minutes=59))
+            assert await connection.fetch("SELECT FROM account_status WHERE tenant = $1", tenant.id) == []
+            # Whatever is recorded, also by others, lets the hour pass.
+            await known.judge(connection, [], now + timedelta(minutes=60))
+            assert not known.is_known(entry, bears_roles=True)
+            await hear(now + timedelta(minutes=61))
+            told_now = "SELECT told FROM account_status WHERE tenant = $1 AND assignee = 'ann'"
+            assert await connection.fetchval(told_now, tenant.id) == "working"
+        finally:
+            await connection.close()
