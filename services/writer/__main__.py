@@ -142,7 +142,6 @@ async def serve(settings: WriterSettings) -> None:
                 tasks.create_task(sweeper.run())
                 tasks.create_task(sweeper.count())
                 tasks.create_task(prober.run())
-                tasks.create_task(prober.read())
                 tasks.create_task(prober.count())
                 tasks.create_task(dispatcher.run())
                 tasks.create_task(_consume(reader, dispatcher, pulse))

@@ -1,6 +1,7 @@
 """The prober: looks at accounts and tenants in trouble, one entry at a time, at the pace that troubles.py sets.
 
-Where no entry is at rest that could be tried, it reads the mailbox; such reads go out one at a time.
+Where no entry is at rest that could be tried, it reads the mailbox; such reads go out one at a time in each directory,
+so that one that hangs holds up no other.
 
 Several probers share the work: whoever claims a trouble's time has it alone. A claim of which nothing comes, because
 its writer died or its wake-up was lost, runs out.
@@ -17,7 +18,7 @@ from calbus.graph.calendars import ask_default
 from calbus.graph.calls import Response
 from calbus.outage import Dependency
 from calbus.store import accounts, entries
-from calbus.store.accounts import Claim, DueProbe
+from calbus.store.accounts import Account, Claim, DueProbe
 from calbus.store.entries import Due
 from calbus.telemetry import ACCOUNTS_TROUBLED, log
 from schemas.reasons import OF_CREDENTIAL, Reason
@@ -25,6 +26,9 @@ from services.writer.accounts import Accounts, Judgement
 from services.writer.side_calls import Graph
 
 BATCH_MAX_PROBES = 200
+# Reads that wait for their turn. What finds no room is claimed again when its claim has run out.
+DIRECTORY_MAX_READS = BATCH_MAX_PROBES
+ALL_MAX_READS = 8 * DIRECTORY_MAX_READS
 COUNT_INTERVAL_S = 15.0
 WOKEN_MAX_ENTRIES = 1_000
 # An account's own trouble is looked at so long after that of its tenant.
@@ -56,8 +60,8 @@ class Prober:
         self._topic = topic
         self._graph = graph
         self._known = known
-        # Claimed; one that finds no room is claimed again when that has run out.
-        self._bare: asyncio.Queue[DueProbe] = asyncio.Queue(BATCH_MAX_PROBES)
+        # By directory: what is to be read, and is claimed.
+        self._to_read: dict[str, dict[Account, DueProbe]] = {}
         self._interval_s = interval_s
         self._claim_s = claim_s
         self._postgres = postgres
@@ -66,20 +70,34 @@ class Prober:
     async def run(self) -> None:
         """Probe until cancelled. What another credential may mend is looked at at once: this process may have it."""
         await self._postgres.insist(lambda: accounts.probe_tenants(self._pool, OF_CREDENTIAL))
-        while True:
-            claimed, due, bare = await self._postgres.insist(self._claim)
-            for probe in bare:
-                if not self._bare.full():
-                    self._bare.put_nowait(probe)
-            if due:
-                await self._kafka.insist(lambda due=due: send_wakeups(self._producer, self._topic, due))  # type: ignore[misc]
-            if claimed < BATCH_MAX_PROBES:
-                await asyncio.sleep(self._interval_s)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                claimed, due, bare = await self._postgres.insist(self._claim)
+                for probe in bare:
+                    if (directory := self._queue(probe)) is not None:
+                        tasks.create_task(self._read(directory))
+                if due:
+                    await self._kafka.insist(lambda due=due: send_wakeups(self._producer, self._topic, due))  # type: ignore[misc]
+                if claimed < BATCH_MAX_PROBES:
+                    await asyncio.sleep(self._interval_s)
 
-    async def read(self) -> None:
-        """Read the mailboxes of troubles that no entry rests for, until cancelled."""
-        while True:
-            probe = await self._bare.get()
+    def _queue(self, probe: DueProbe) -> str | None:
+        """Put off the read until it is its turn in its directory; gives the directory if nothing is read there yet."""
+        directory = probe.place.directory.casefold()
+        waiting = self._to_read.get(directory)
+        if sum(map(len, self._to_read.values())) >= ALL_MAX_READS or len(waiting or ()) >= DIRECTORY_MAX_READS:
+            return None
+        if waiting is not None:
+            waiting.setdefault(probe.account, probe)  # if it waited for so long that it was claimed again
+            return None
+        self._to_read[directory] = {probe.account: probe}
+        return directory
+
+    async def _read(self, directory: str) -> None:
+        """Read the mailboxes of a directory's troubles that no entry rests for, one after the other."""
+        waiting = self._to_read[directory]
+        while waiting:
+            probe = next(iter(waiting.values()))
             response: Response | None = None
             if not probe.unlinked:
                 request = ask_default(probe.place.mailbox or NO_MAILBOX)
@@ -87,6 +105,8 @@ class Prober:
             self._known.remember(
                 await self._postgres.insist(lambda probe=probe, response=response: self._record(probe, response))  # type: ignore[misc]
             )
+            del waiting[probe.account]
+        del self._to_read[directory]
 
     async def _record(self, probe: DueProbe, response: Response | None) -> Judgement:
         async with self._pool.acquire() as connection, connection.transaction():

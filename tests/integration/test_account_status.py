@@ -418,6 +418,28 @@ async def test_a_trouble_that_nothing_waits_for_any_more_ends_by_itself(running:
         assert (await tenant.stats()).violations == {}
 
 
+async def test_a_look_at_a_mailbox_that_hangs_holds_up_no_other_tenants(world: World) -> None:
+    writer = world.writer(graph_timeout_s=120, writer_drain_s=0.2)
+    async with world.ingest(), writer, world.tenant("ann") as hanging, world.tenant("bob") as other:
+        for tenant, user in ((hanging, "ann"), (other, "bob")):
+            await world.admin.put_user(tenant.directory, tenant.mailbox(user), mailbox=MailboxKind.UNLICENSED)
+            await tenant.publish(tenant.action("a1", user))
+            await tenant.status(user, "mailbox_not_in_cloud")
+        await world.admin.add_fault(Fault(tenant=hanging.directory, operation="get_calendar", delay_ms=60_000, times=1))
+        for tenant, user in ((hanging, "ann"), (other, "bob")):
+            await tenant.publish(gone := tenant.deleted("a1"))
+            await tenant.outcome(gone, user)
+            if tenant is hanging:
+
+                async def hangs() -> bool:
+                    return sum(fault.hits for fault in await world.admin.faults(hanging.directory)) == 1
+
+                await until(hangs, "the mailbox to be looked at")
+        await world.admin.put_user(other.directory, other.mailbox("bob"))
+        await other.status("bob", "working")
+        assert told(hanging, "ann") == ["mailbox_not_in_cloud"]
+
+
 async def test_the_trouble_of_an_account_that_is_unlinked_ends_with_it(running: World) -> None:
     async with running.tenant("ann") as tenant:
         await running.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
