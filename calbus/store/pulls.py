@@ -144,14 +144,14 @@ UPDATE calendar_pull p SET due_at = least(p.due_at, now()), asked_at = now() FRO
 
 _CLAIM = """
 WITH due AS (
-    SELECT l.lane FROM calendar_pull p JOIN pull_lane l ON l.lane = p.lane
+    SELECT l.lane, p.directory FROM calendar_pull p JOIN pull_lane l ON l.lane = p.lane
     WHERE p.due_at <= now() AND NOT p.paused AND (l.lease_until IS NULL OR l.lease_until <= now())
-      AND (l.rests_until IS NULL OR l.rests_until <= now())
+      AND (l.rests_until IS NULL OR l.rests_until <= now()) AND p.directory <> ALL ($4::text[])
     ORDER BY p.due_at LIMIT $1 FOR NO KEY UPDATE OF l SKIP LOCKED
 )
 UPDATE pull_lane l SET lease_owner = $2, lease_until = now() + make_interval(secs => $3)
-FROM (SELECT DISTINCT lane FROM due) d WHERE l.lane = d.lane
-RETURNING l.lane, l.spent_until
+FROM (SELECT lane, min(directory) AS directory FROM due GROUP BY lane) d WHERE l.lane = d.lane
+RETURNING l.lane, l.spent_until, d.directory
 """
 
 _KEEP = """
@@ -345,6 +345,7 @@ class Claimed:
 
     lane: str
     spent_until: datetime | None
+    directory: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,9 +515,15 @@ async def ask_failing_for(pool: asyncpg.Pool, reasons: Iterable[Reason]) -> None
     await pool.execute(_ASK_FAILING_FOR, [reason.value for reason in reasons])
 
 
-async def claim(pool: asyncpg.Pool, owner: str, *, lease_s: float, limit: int) -> list[Claimed]:
-    """Lease up to `limit` mailboxes with calendars that are due, the longest due first, which nobody else has."""
-    return [Claimed(row["lane"], row["spent_until"]) for row in await pool.fetch(_CLAIM, limit, owner, lease_s)]
+async def claim(
+    pool: asyncpg.Pool, owner: str, *, lease_s: float, limit: int, beside: Sequence[str] = ()
+) -> list[Claimed]:
+    """Lease up to `limit` mailboxes with calendars that are due, the longest due first, which nobody else has.
+
+    `beside`: directories whose turn it is not.
+    """
+    rows = await pool.fetch(_CLAIM, limit, owner, lease_s, list(beside))
+    return [Claimed(row["lane"], row["spent_until"], row["directory"]) for row in rows]
 
 
 async def keep(pool: asyncpg.Pool, owner: str, lanes: Sequence[str], *, lease_s: float) -> set[str]:

@@ -5,6 +5,7 @@ against. So a process that dies or hangs delays its mailboxes by no more than th
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
@@ -28,6 +29,11 @@ from services.puller.rounds import Rounds
 # What one claim takes: many pullers then share a morning's work instead of the first taking it all.
 CLAIM_MAX_MAILBOXES = 8
 CALENDARS_MAX_PER_TURN = 100
+# A directory that has an eighth of what a process takes gets more only if no other has anything due: one that hangs, or
+# has ten thousand calendars to read for the first time, holds up nobody else.
+DIRECTORIES_AT_LEAST = 8
+# Where no other had, that is looked at again after this: it means to pass over all that is due of the one.
+OTHERS_INTERVAL_S = 5.0
 HEARTBEATS_PER_LEASE = 4
 COUNT_INTERVAL_S = 10.0
 # After a fault of ours: in case it was the moment, and not the calendar.
@@ -64,6 +70,8 @@ class Leases:
         self._beat = beat
         self._owner = uuid4().hex
         self._held: dict[str, asyncio.Task[None]] = {}
+        self._directories: dict[str, str] = {}
+        self._look_at_others_s = 0.0
         self._giving_back: set[str] = set()
         self._wake = asyncio.Event()
 
@@ -80,7 +88,7 @@ class Leases:
             claimed = await self._claim()
             for one in claimed:
                 task = asyncio.create_task(self._work(one))
-                self._held[one.lane] = task
+                self._held[one.lane], self._directories[one.lane] = task, one.directory
                 task.add_done_callback(lambda _, lane=one.lane: self._over(lane))  # type: ignore[misc]
             if not claimed:
                 with suppress(TimeoutError):
@@ -127,10 +135,23 @@ class Leases:
         room = min(self._max_mailboxes - len(self._held), CLAIM_MAX_MAILBOXES)
         if room <= 0:
             return []
-        return await self._insist(lambda: pulls.claim(self._pool, self._owner, lease_s=self._lease_s, limit=room))
+        now_s = asyncio.get_running_loop().time()
+        shares = Counter(self._directories.values())
+        full = [directory for directory, held in shares.items() if held * DIRECTORIES_AT_LEAST >= self._max_mailboxes]
+        if full and now_s >= self._look_at_others_s:
+            if claimed := await self._claim_beside(full, room):
+                return claimed
+            self._look_at_others_s = now_s + OTHERS_INTERVAL_S
+        return await self._claim_beside([], room)
+
+    async def _claim_beside(self, directories: list[str], limit: int) -> list[Claimed]:
+        return await self._insist(
+            lambda: pulls.claim(self._pool, self._owner, lease_s=self._lease_s, limit=limit, beside=directories)
+        )
 
     def _over(self, lane: str) -> None:
         self._held.pop(lane, None)
+        self._directories.pop(lane, None)
         self._giving_back.discard(lane)
         self._wake.set()
 

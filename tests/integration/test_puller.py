@@ -98,6 +98,24 @@ async def test_the_first_pull_goes_page_by_page_and_turn_by_turn(world: World) -
         assert (pull["pages"], pull["items"]) == (5, 23)
 
 
+async def test_a_directory_that_hangs_holds_up_no_other(world: World) -> None:
+    many = [f"user{number:02}" for number in range(12)]
+    async with world.ingest(), world.tenant(*many) as hanging, world.tenant("ann") as other:
+        await reading(hanging, *many)
+        await reading(other, "ann")
+        async with world.puller(**QUIET):
+            await until(lambda: _pulled_first(world, 13), "the first pulls to be over")
+        await world.admin.add_fault(Fault(tenant=hanging.directory, operation="delta", delay_ms=60_000))
+        await other.appointment("ann", "Dentist")
+        await world.fetch("UPDATE calendar_pull SET due_at = now() - interval '1 minute'")
+        # The one comes last: six times two of the others would wait for two seconds each before it.
+        await world.fetch("UPDATE calendar_pull SET due_at = now() WHERE tenant = $1", other.id)
+        async with world.puller(puller_max_mailboxes=2, graph_timeout_s=2, **QUIET):
+            await other.change("ann", AppointmentUpserted)
+            [fault] = await world.admin.faults(hanging.directory)
+            assert fault.hits <= 4
+
+
 async def test_a_series_of_the_users_own_is_told_by_its_occurrences(world: World) -> None:
     async with world.ingest(), world.tenant("ann") as tenant, world.puller():
         await reading(tenant, "ann")
