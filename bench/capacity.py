@@ -143,7 +143,7 @@ async def _group(handler: Handler, due: Sequence[Due], batch: int) -> Times:
     sending = [await _timed(_send(handler, calls[at : at + AT_ONCE])) for at in range(0, len(calls), AT_ONCE)]
     for work in works:
         handler.prepare(work)
-    reports, recording = await _timed(handler.record(works, waits=False))
+    reports, recording = await _timed(handler.record(works))
     if len(reports) != len(due) or not all(report.settled for report in reports):
         raise RuntimeError(f"{sum(report.settled for report in reports)} of {len(due)} entries were settled")
     each = [(cpu_s / made, clock_s) for made, (cpu_s, clock_s) in sending]

@@ -110,7 +110,7 @@ WITH results AS (
     SELECT * FROM unnest($1::entry_result[])
 ), locked AS (
     SELECT e.entry_id FROM entry e WHERE e.entry_id = ANY (ARRAY(SELECT entry_id FROM results))
-    ORDER BY e.entry_id FOR UPDATE
+    ORDER BY e.entry_id FOR UPDATE SKIP LOCKED
 )
 UPDATE entry e SET
     applied_plan = CASE WHEN r.settled THEN r.plan ELSE e.applied_plan END,
@@ -138,7 +138,6 @@ FROM results r JOIN locked l USING (entry_id)
 WHERE e.entry_id = r.entry_id AND e.write_version = r.write_version
 RETURNING e.entry_id, e.plan, e.plan = r.plan AS current
 """
-_RECORD_FREE = _RECORD.replace("FOR UPDATE", "FOR UPDATE SKIP LOCKED")
 
 # What is not held is locked from now on, so that nothing else that is done with it has to wait.
 _HELD = """
@@ -388,13 +387,13 @@ async def locked_of(connection: Connection, left_out: list[UUID]) -> set[UUID]:
     return {row["entry_id"] for row in rows}
 
 
-async def record(connection: Connection, results: list[Result], *, waits: bool) -> dict[UUID, bool]:
+async def record(connection: Connection, results: list[Result]) -> dict[UUID, bool]:
     """Store what was applied; gives, for each result that still counted, whether its plan is the newest.
 
-    A result is left out when another writer recorded meanwhile: what it says may be out of date. Unless this `waits`,
-    so is one whose entry somebody else has locked: `held_of` tells which.
+    A result is left out when another writer recorded meanwhile: what it says may be out of date. So is one whose entry
+    somebody else has locked: `held_of` tells which.
     """
-    recorded = await connection.fetch(_RECORD if waits else _RECORD_FREE, [_result_row(result) for result in results])
+    recorded = await connection.fetch(_RECORD, [_result_row(result) for result in results])
     return {row["entry_id"]: row["current"] for row in recorded}
 
 

@@ -268,7 +268,7 @@ class _SimulatedHandler(Handler):
             else:
                 _fate(work).left_s.pop(0)
 
-    async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:  # noqa: ARG002
+    async def record(self, works: Sequence[Work]) -> list[Report]:
         """Who has nothing left is settled; the others come again when it is time. Nobody else locks anything."""
         self._loop.work(self._costs.record.cpu_s(len(works)))
         await asyncio.sleep(self._costs.record.waits_s(len(works)))

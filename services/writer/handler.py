@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 # find, read, update is the longest way there is; more means that the world moves while we look. A series with many
 # exceptions takes several looks, so that its neighbours need not wait for it.
 STEPS_MAX = 4
-# Who has an account's row, or the entry of a work that bears news, is waited for no longer: the group is let go.
-LOCK_MAX_S = 0.5
+# Whoever has the row of an account that a result says something of is waited for no longer.
+LOCK_MAX_S = 0.2
 # Upstream hears that one calendar shows what no plan wants there.
 LEFT_BEHIND = "The entry could not be removed from the account's former mailbox and was left there."
 _WRITING = (Step.CREATE, Step.UPDATE, Step.DELETE, Step.MOVE, Step.CANCEL)
@@ -108,6 +108,8 @@ class Work:
     rests: bool = False
     # As it is recorded: nothing is left to do for the plan.
     settled: bool = False
+    # What it says of its account is stored, though its own result may not be.
+    heard: bool = False
     trace: "Span | None" = None
 
     @property
@@ -124,6 +126,10 @@ class Work:
     def goes_alone(self) -> bool:
         """Whether it has failed before, and may hang whoever is sent together with it."""
         return self.job.alone or self.loaded.attempts > 0
+
+
+class AccountsHeldError(Exception):
+    """Somebody else has had the row of an account for too long; nothing was recorded."""
 
 
 class Rests(Protocol):
@@ -373,37 +379,36 @@ class Handler:
             return 0.0
         return max(self._doubt_s - (datetime.now(UTC) - doubted_at).total_seconds(), 0.0)
 
-    async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:
+    async def record(self, works: Sequence[Work]) -> list[Report]:
         """Store results and the outcomes they decide, durably and in one transaction; a report for each that is.
 
-        Unless this `waits`, those are left out whose entries somebody else has locked. Works that bear news must wait:
-        what they say of an account would count once for each time that they are recorded. All are left out, and nothing
-        is stored or heard, where a lock that is to be waited for is not had within `LOCK_MAX_S`.
+        Those are left out whose entries somebody else has locked; what they say of their accounts is stored all the
+        same, and once. Raises AccountsHeldError if nothing was stored, since the rows of accounts are locked.
         """
         since_ns = time_ns()
         try:
-            recorded, held = await self._postgres.insist(lambda: self._record(works, waits=waits))
+            recorded, held = await self._postgres.insist(lambda: self._record(works))
         except asyncpg.LockNotAvailableError:
-            return []
+            raise AccountsHeldError from None
         done = [work for work in works if work.entry.entry_id not in held] if held else works
         spans.end(done, since_ns)
         return [self._report(work, recorded) for work in done]
 
-    async def _record(self, works: Sequence[Work], *, waits: bool) -> tuple[dict[UUID, bool], set[UUID]]:
+    async def _record(self, works: Sequence[Work]) -> tuple[dict[UUID, bool], set[UUID]]:
         """What was stored, and whether as the newest plan; and what could not be, because somebody holds it."""
         now = datetime.now(UTC)
         for work in works:
             work.settled = _settled(work)
         findings = self._findings(works)
         async with self._pool.acquire() as connection, connection.transaction():
-            if findings or waits:
+            if findings:
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_MAX_S}s'")
             judgement = await self._accounts.judge(connection, findings, now)
             results = [self._result(work, now) for work in works]
-            recorded = await entries.record(connection, results, waits=waits)
+            recorded = await entries.record(connection, results)
             left_out = [work for work in works if work.entry.entry_id not in recorded]
             held: set[UUID] = set()
-            if left_out and not waits:
+            if left_out:
                 held = await entries.held_of(
                     connection, [(work.entry.entry_id, work.loaded.write_version) for work in left_out]
                 )
@@ -430,10 +435,8 @@ class Handler:
             await traces.forget(connection, spans.over(current))
             await self._accounts.carry_out(connection, judgement, recorded)
         self._accounts.remember(judgement)
-        if held:
-            for work in works:
-                # What it says of its account was heard, and may not hold any more when its own row is free.
-                work.worked = work.worked and work.entry.entry_id not in held
+        for work in works:
+            work.heard = True
         PLANS.labels("reopened").inc(opened)
         for labels, number in Counter((decided.ending, decided.reason) for decided in outcomes).items():
             OUTCOMES.labels(*labels).inc(number)
@@ -461,10 +464,14 @@ class Handler:
                 retry_after_s=work.retry_after_s or 0.0,
             )
             for work in works
-            # A gate may tell of a fault that somebody else's request met.
-            if work.loaded.entry.target is not None
-            and (work.fault is not None or work.probes or (work.requests and self._says_more(work)))
+            if self.says_something(work)
         ]
+
+    def says_something(self, work: Work) -> bool:
+        """Whether its account, or its tenant as a whole, has to be looked at because of it."""
+        # A gate may tell of a fault that somebody else's request met.
+        news = work.fault is not None or bool(work.probes) or (bool(work.requests) and self._says_more(work))
+        return news and not work.heard and work.loaded.entry.target is not None
 
     def _says_more(self, work: Work) -> bool:
         entry = work.loaded.entry

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from calbus.graph.calls import BATCH_AT_A_TIME, BATCH_MAX_REQUESTS
 from calbus.telemetry import log
-from services.writer.handler import Handler, Report, Work
+from services.writer.handler import AccountsHeldError, Handler, Report, Work
 from services.writer.lanes import Job
 from services.writer.locked import Locked
 
@@ -30,8 +30,9 @@ SINGLES_MAX = 4
 SMALL_ROUNDS_MAX = 2
 # Works that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
 LINGERING_MAX_WORKS = 5_000
-# A result whose entry somebody else has locked is recorded when it is free. Nobody but itself waits for that; where it
-# says something of its account, those of its tenant that were to be recorded with it do.
+# What cannot be recorded since somebody else has locked it is tried again after this, one group at a time: however much
+# that is, it takes one connection. For an entry nobody but its own result waits; for an account what else its tenant's
+# results say of accounts, in order.
 RECORD_AGAIN_FIRST_S = 0.02
 RECORD_AGAIN_MAX_S = 1.0
 # Where one tenant has more than half of what is in hand, so many jobs of each other may begin however little room there
@@ -123,6 +124,10 @@ class Pipeline:
         self._waiting = 0
         self._over: deque[Work] = deque()
         self._over_with_news: deque[Work] = deque()
+        # What could not be recorded: because of its entry; because of an account of its tenant.
+        self._entry_held: deque[Work] = deque()
+        self._accounts_held: dict[str, deque[Work]] = {}
+        self._trying_held = False
         # A drain ends a turn: what it began may be loaded, answered or let through a gate later, and asks no more.
         self._turn = 0
         self._patiences: set[asyncio.Timeout] = set()
@@ -134,9 +139,13 @@ class Pipeline:
     @property
     def room(self) -> int:
         """How many jobs may begin now."""
-        lingering = min(self._lingering + len(self._locked), LINGERING_MAX_WORKS)
+        lingering = min(self._lingering + len(self._locked) + self._held_results, LINGERING_MAX_WORKS)
         room = self._max_calls * BATCH_MAX_REQUESTS - self._jobs + lingering
         return max(min(room, GROUP_MAX_ENTRIES), 0)
+
+    @property
+    def _held_results(self) -> int:
+        return len(self._entry_held) + sum(map(len, self._accounts_held.values()))
 
     @property
     def may_begin(self) -> bool:
@@ -183,6 +192,8 @@ class Pipeline:
         self._ready.clear()
         self._over.clear()
         self._over_with_news.clear()
+        self._entry_held.clear()
+        self._accounts_held.clear()
         while tasks := set(self._tasks):
             for task in tasks:
                 task.cancel()
@@ -348,12 +359,9 @@ class Pipeline:
             self._sent += len(packed)
             self._waiting -= len(packed)
             self._start(self._send(directory, packed))
-        for groups, over, waits in (
-            (self._recording, self._over, False),
-            (self._recording_news, self._over_with_news, True),
-        ):
+        for groups, over in ((self._recording, self._over), (self._recording_news, self._over_with_news)):
             while over and groups.may_begin(full=len(over) >= GROUP_MAX_ENTRIES):
-                self._start(groups.begin(self._record(_group(over, _job_of), waits=waits)))
+                self._start(groups.begin(self._record(_group(over, _job_of))))
 
     def _batch_max_requests(self) -> int:
         """How many requests go together now: few, as long as that sends all that is in hand soon.
@@ -364,9 +372,8 @@ class Pipeline:
         if self._waiting <= SINGLES_MAX and self._calls < self._max_calls // 4:
             return 1
         # Beyond what Microsoft works on at a time, requests in a batch only wait for each other.
-        to_do = (
-            self._jobs - self._lingering - self._sent - len(self._over) - len(self._over_with_news) + self._to_come()
-        )
+        over = self._sent + len(self._over) + len(self._over_with_news) + self._held_results
+        to_do = self._jobs - self._lingering - over + self._to_come()
         return BATCH_AT_A_TIME if to_do <= SMALL_ROUNDS_MAX * self._max_calls * BATCH_AT_A_TIME else BATCH_MAX_REQUESTS
 
     def _next_directory(self) -> str | None:
@@ -403,30 +410,66 @@ class Pipeline:
         for work in works:
             self._place(work)
 
-    async def _record(self, works: list[Work], *, waits: bool, again_s: float = RECORD_AGAIN_FIRST_S) -> None:
+    async def _record(self, works: list[Work]) -> None:
+        if self._accounts_held:
+            self._accounts_are_held([work for work in works if self._is_behind(work)])
+            works = [work for work in works if not self._is_behind(work)]
+        if works and not await self._try_to_record(works):
+            self._accounts_are_held(works)
+
+    def _is_behind(self, work: Work) -> bool:
+        """Whether others of its tenant wait to say something of accounts, as it would."""
+        return work.job.tenant in self._accounts_held and self._handler.says_something(work)
+
+    async def _try_to_record(self, works: list[Work]) -> bool:
+        """False if accounts are held, and nothing was recorded; what else may come of it is seen to."""
         try:
-            reports = await self._handler.record(works, waits=waits)
+            reports = await self._handler.record(works)
+        except AccountsHeldError:
+            return False
         except Exception as error:  # noqa: BLE001
             await self._again([work.job for work in works], error)
-            return
+            return True
         if len(reports) < len(works):
             recorded = {report.job.entry_id for report in reports}
-            held: dict[str, list[Work]] = {}
-            for work in works:
-                if work.job.entry_id not in recorded:
-                    held.setdefault(work.job.tenant, []).append(work)
-            for of_tenant in held.values():
-                self._start(self._record_later(of_tenant, again_s, waits=waits))
+            self._entry_held.extend(work for work in works if work.job.entry_id not in recorded)
+            self._try_held_soon()
         if reports:
             await self._report(reports)
+        return True
 
-    async def _record_later(self, held: list[Work], wait_s: float, *, waits: bool) -> None:
-        self._lingering += len(held)  # it asks nothing, and takes nobody's place
+    def _accounts_are_held(self, works: list[Work]) -> None:
+        for work in works:
+            self._accounts_held.setdefault(work.job.tenant, deque()).append(work)
+        self._try_held_soon()
+
+    def _try_held_soon(self) -> None:
+        if not self._trying_held:
+            self._trying_held = True
+            self._start(self._try_held())
+
+    async def _try_held(self) -> None:
+        wait_s = RECORD_AGAIN_FIRST_S
         try:
-            await asyncio.sleep(wait_s)
-            await self._record(held, waits=waits, again_s=min(2 * wait_s, RECORD_AGAIN_MAX_S))
+            while held := self._held_results:
+                await asyncio.sleep(wait_s)
+                entry_held, self._entry_held = self._entry_held, deque()
+                while entry_held:
+                    await self._try_to_record(_group(entry_held, _job_of))
+                for tenant in list(self._accounts_held):
+                    await self._try_tenant(tenant)
+                wait_s = RECORD_AGAIN_FIRST_S if self._held_results < held else min(2 * wait_s, RECORD_AGAIN_MAX_S)
         finally:
-            self._lingering -= len(held)
+            self._trying_held = False
+
+    async def _try_tenant(self, tenant: str) -> None:
+        waiting = self._accounts_held[tenant]
+        while waiting:
+            works = _group(waiting, _job_of)
+            if not await self._try_to_record(works):
+                waiting.extendleft(reversed(works))
+                return
+        del self._accounts_held[tenant]
 
     async def _report(self, reports: list[Report]) -> None:
         self._forget([report.job for report in reports])

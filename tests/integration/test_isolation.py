@@ -255,12 +255,13 @@ async def test_faults_that_somebody_holds_when_they_are_recorded_hold_up_no_othe
 
 
 async def test_an_account_that_somebody_holds_holds_up_no_other_tenant(world: World) -> None:
-    stuck = [f"stuck{number}" for number in range(2 * GROUPS_MAX)]
+    # More than there are connections: one after the other they would take them all.
+    stuck = [f"stuck{number}" for number in range(12)]
     async with world.ingest(), world.tenant(*stuck) as tenant, world.tenant("bob") as other:
         async with world.writer():
-            for user in stuck:
-                await tenant.publish(known := tenant.action(f"known-{user}", user))
-                await tenant.outcome(known, user)
+            await tenant.publish(*(known := [tenant.action(f"known-{user}", user) for user in stuck]))
+            for action, user in zip(known, stuck, strict=True):
+                await tenant.outcome(action, user)
         async with AsyncExitStack() as writing:
             async with held(world, "SELECT FROM account_status WHERE tenant = $1", tenant.id):
                 # To this one it is news again that they work.
@@ -276,6 +277,8 @@ async def test_an_account_that_somebody_holds_holds_up_no_other_tenant(world: Wo
                 await other.publish(action := other.action("b1", "bob"))
                 assert (await other.outcome(action, "bob")).ending is Ending.APPLIED
                 assert [tenant.ended(f"a-{user}", user) for user in stuck] == [[] for _ in stuck]
+                waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                assert max([len(await world.fetch(waiting)) for _ in range(20)]) <= 1
             for action, user in zip(actions, stuck, strict=True):
                 assert (await tenant.outcome(action, user)).ending is Ending.APPLIED
 

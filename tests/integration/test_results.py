@@ -1,6 +1,5 @@
 """What a writer hands over of its results is stored column by column as it was said."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,6 @@ from calbus.store import entries
 from calbus.store.entries import Planned, Result
 from schemas.items import Kind
 from schemas.reasons import Reason
-from tests.support.waiting import until
 from tests.support.world import World
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -80,7 +78,7 @@ async def test_every_part_of_a_result_has_its_column(database: asyncpg.Connectio
         due_at=NOW + timedelta(hours=1),
         refusal=Reason.ACCESS_DENIED,
     )
-    assert await entries.record(database, [result], waits=False) == {result.entry_id: True}
+    assert await entries.record(database, [result]) == {result.entry_id: True}
     row = await stored(database, result.entry_id)
     assert StandingSeries.from_json(row["standing_series"]) == applied.series
     assert {name: row[name] for name in row if name in EXPECTED} == EXPECTED
@@ -110,7 +108,7 @@ EXPECTED = {
 
 async def test_a_result_that_says_nothing_leaves_nothing(database: asyncpg.Connection) -> None:
     (nothing,) = await plan(database, 1)
-    assert await entries.record(database, [nothing], waits=True) == {nothing.entry_id: True}
+    assert await entries.record(database, [nothing]) == {nothing.entry_id: True}
     row = await stored(database, nothing.entry_id)
     absent = ("applied_hash", "event_id", "etag", "applied_grant", "master_hash", "standing_series", "left_behind")
     assert [row[name] for name in (*absent, "last_error", "due_at", "refusal")] == [None] * 10
@@ -119,7 +117,7 @@ async def test_a_result_that_says_nothing_leaves_nothing(database: asyncpg.Conne
 
 
 async def test_no_results_are_none(database: asyncpg.Connection) -> None:
-    assert await entries.record(database, [], waits=False) == {}
+    assert await entries.record(database, []) == {}
 
 
 async def test_what_is_held_is_told_from_what_was_overtaken(world: World, database: asyncpg.Connection) -> None:
@@ -129,31 +127,27 @@ async def test_what_is_held_is_told_from_what_was_overtaken(world: World, databa
     try:
         async with other.transaction():
             await other.execute("SELECT FROM entry WHERE entry_id = $1 FOR UPDATE", held.entry_id)
-            assert await entries.record(database, [held, free, overtaken], waits=False) == {free.entry_id: True}
+            assert await entries.record(database, [held, free, overtaken]) == {free.entry_id: True}
             left_out = [(one.entry_id, one.write_version) for one in (held, overtaken)]
             assert await entries.held_of(database, left_out) == {held.entry_id}
     finally:
         await other.close()
-    assert await entries.record(database, [held, overtaken], waits=False) == {held.entry_id: True}
+    assert await entries.record(database, [held, overtaken]) == {held.entry_id: True}
 
 
 async def test_a_plan_that_is_made_while_a_result_waits_is_due_at_once(
     world: World, database: asyncpg.Connection
 ) -> None:
     (result,) = await plan(database, 1)
+    settled = replace(result, settled=True)
     planner = await asyncpg.connect(world.dsn)
     try:
         async with planner.transaction():
             await planner.execute("UPDATE entry SET plan = 2, due_at = 'infinity' WHERE entry_id = $1", result.entry_id)
-            recording = asyncio.create_task(entries.record(database, [replace(result, settled=True)], waits=True))
-
-            async def waiting() -> bool:
-                return bool(await planner.fetch("SELECT FROM pg_locks WHERE NOT granted"))
-
-            await until(waiting, "the result to wait for the planner")
-        assert await recording == {result.entry_id: False}
+            assert await entries.record(database, [settled]) == {}
     finally:
         await planner.close()
+    assert await entries.record(database, [settled]) == {result.entry_id: False}
     row = await stored(database, result.entry_id)
     assert row["owed"]
     assert row["due_at"] < datetime.now(UTC) + timedelta(minutes=1)

@@ -10,12 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place
-from calbus.graph.errors import Fault, Scope
 from calbus.lifecycle import at_most
 from calbus.store.entries import Loaded
 from schemas.items import Kind
 from schemas.reasons import Reason
-from services.writer.handler import Handler, Report, Work
+from services.writer.handler import AccountsHeldError, Handler, Report, Work
 from services.writer.lanes import Job
 from services.writer.pipeline import TENANT_LEAST_JOBS, Pipeline, calls_at_most
 from services.writer.reconciler import Step
@@ -81,13 +80,13 @@ class Calls(Handler):
             self.under_way[work.job.lane] -= 1
             work.wrote, work.step = True, None
 
-    async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:
+    async def record(self, works: Sequence[Work]) -> list[Report]:
         if self.records_fail:
             raise ValueError("a fault of ours")
         return [
             Report(work.job, settled=work.wrote, again=not work.wrote)
             for work in works
-            if waits or work.job.entry_id not in self.held
+            if work.job.entry_id not in self.held
         ]
 
 
@@ -423,40 +422,65 @@ async def test_a_result_that_somebody_holds_is_recorded_later_and_holds_up_nobod
     assert Counter(one.job.entry_id.int for one in bench.reports) == Counter(range(20))
 
 
-async def test_news_that_cannot_be_recorded_waits_with_its_own_tenants_alone() -> None:
-    class Faulty(Calls):
-        stuck = True
+class Stuck(Calls):
+    """Every work says something of its account; those of a tenant are held."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.seen: set[UUID] = set()
-            self.groups_again: list[set[str]] = []
+    def __init__(self) -> None:
+        super().__init__()
+        self.stuck = True
+        self.under_way_now = 0
+        self.most_at_a_time = 0
+        self.failed: list[set[str]] = []
+        self.recorded: list[int] = []
 
-        async def send(self, works: Sequence[Work]) -> None:
-            await super().send(works)
-            for work in works:
-                work.fault = Fault(Reason.GRAPH_UNAVAILABLE, Scope.ENTRY)
+    def says_something(self, work: Work) -> bool:
+        return work.wrote
 
-        async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:
-            assert waits  # what it says counts once: it is recorded whole, or not at all
-            tenants = {work.job.tenant for work in works}
-            if self.seen & (group := {work.job.entry_id for work in works}):
-                self.groups_again.append(tenants)
-            self.seen |= group
-            if self.stuck and "stuck" in tenants:
-                return []
-            return await super().record(works, waits=waits)
+    async def record(self, works: Sequence[Work]) -> list[Report]:
+        tenants = {work.job.tenant for work in works}
+        if self.stuck and "stuck" in tenants:
+            self.failed.append(tenants)
+            self.under_way_now += 1
+            self.most_at_a_time = max(self.most_at_a_time, self.under_way_now)
+            await asyncio.sleep(0.01)
+            self.under_way_now -= 1
+            raise AccountsHeldError
+        self.recorded += [work.job.entry_id.int for work in works]
+        return await super().record(works)
 
-    handler = Faulty()
+
+async def test_what_says_something_of_a_held_account_waits_with_its_own_tenants_alone() -> None:
+    handler = Stuck()
     bench = Bench(handler)
     bench.pipeline.begin([job(number, ("stuck", "one", "two")[number % 3], str(number)) for number in range(18)])
     await bench.told_of(12)
     assert {one.job.tenant for one in bench.reports} == {"one", "two"}
-    assert {"one"} in handler.groups_again, "nothing was held up to begin with"
-    assert all(len(tenants) == 1 for tenants in handler.groups_again)
+    # From now on those of the others do not come near it, and it takes one connection however many there are.
+    handler.failed.clear()
+    handler.most_at_a_time = 0
+    for more in range(2, 6):
+        numbers = range(more * 100, more * 100 + 18)
+        bench.pipeline.begin([job(number, ("stuck", "one", "two")[number % 3], str(number)) for number in numbers])
+        await bench.told_of(12 * more)
+    tries = len(handler.failed)
+    await until(lambda: _are_more(handler.failed, tries + 3), "a few more tries")
+    assert all(tenants == {"stuck"} for tenants in handler.failed)
+    assert handler.most_at_a_time == 1
     handler.stuck = False
-    await bench.told_of(18)
-    assert Counter(one.job.entry_id.int for one in bench.reports) == Counter(range(18))
+    await bench.told_of(18 * 5)
+    numbers_of_stuck = [number for number in handler.recorded if number % 3 == 0]
+    assert sorted(numbers_of_stuck) == sorted({*range(0, 18, 3), *(n for m in range(2, 6) for n in _thirds(m))})
+    # In order: whoever comes to an account first is heard first.
+    assert [number // 100 for number in numbers_of_stuck] == sorted(number // 100 for number in numbers_of_stuck)
+    assert bench.pipeline.room == CALLS * 20
+
+
+def _thirds(more: int) -> list[int]:
+    return [number for number in range(more * 100, more * 100 + 18) if number % 3 == 0]
+
+
+async def _are_more(failed: list[set[str]], number: int) -> bool:
+    return len(failed) >= number
 
 
 async def test_who_is_tried_alone_is_recorded_alone() -> None:
@@ -465,12 +489,12 @@ async def test_who_is_tried_alone_is_recorded_alone() -> None:
             super().__init__()
             self.groups: list[list[bool]] = []
 
-        async def record(self, works: Sequence[Work], *, waits: bool) -> list[Report]:
+        async def record(self, works: Sequence[Work]) -> list[Report]:
             self.groups.append([work.job.alone for work in works])
             await asyncio.sleep(0.01)
             if any(work.job.entry_id.int == 7 for work in works):
                 raise ValueError("a fault of ours")
-            return await super().record(works, waits=waits)
+            return await super().record(works)
 
     handler = Choosy()
     bench = Bench(handler)
