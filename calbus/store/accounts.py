@@ -18,6 +18,8 @@ from schemas.reasons import Reason
 
 # So many entries a second are woken when a trouble is over, lest all crowd the sweep at one moment.
 WOKEN_PER_S = 1_000
+# About a second's work for PostgreSQL: whoever wakes holds rows that others wait for.
+WAKE_MAX_ENTRIES = 50_000
 
 _COLUMNS = """
     s.tenant, s.assignee, s.seq, s.told, s.reason, s.code, s.directory, s.mailbox, s.since, s.attempts, s.probe_at,
@@ -59,7 +61,7 @@ _WAKE = """
 WITH locked AS (
     SELECT e.entry_id FROM entry e
     WHERE e.tenant = $1 AND ($2 = '' OR e.assignee = $2) AND (NOT $3 OR e.intent = 'absent') AND e.due_at = 'infinity'
-    ORDER BY e.entry_id FOR UPDATE
+    LIMIT $5 FOR UPDATE SKIP LOCKED
 ), numbered AS (
     SELECT entry_id, row_number() OVER () / $4::float AS wait_s FROM locked
 )
@@ -165,16 +167,20 @@ SELECT {_COLUMNS} FROM account_status s
 WHERE s.tenant = $1 AND s.assignee = ANY ($2::text[]) AND s.probe_at IS NOT NULL
 """  # noqa: S608
 
-# A backup that was restored in part, or a row that somebody removed by hand. As an array the chosen are found once.
+# What was held, or too much, when its trouble ended; a backup that was restored in part; a row that somebody removed by
+# hand.
 _WAKE_FORGOTTEN = """
-UPDATE entry SET due_at = now() WHERE entry_id = ANY (ARRAY (
+WITH locked AS (
     SELECT r.entry_id FROM entry r
     WHERE r.due_at = 'infinity' AND NOT EXISTS (
         SELECT FROM account_status s
         WHERE s.tenant = r.tenant AND s.assignee IN (r.assignee, '') AND s.probe_at IS NOT NULL
     )
-    ORDER BY r.entry_id LIMIT $1 FOR UPDATE SKIP LOCKED
-))
+    LIMIT $1 FOR UPDATE SKIP LOCKED
+), numbered AS (
+    SELECT entry_id, row_number() OVER () / $2::float AS wait_s FROM locked
+)
+UPDATE entry e SET due_at = now() + make_interval(secs => n.wait_s) FROM numbered n WHERE e.entry_id = n.entry_id
 """
 
 _COUNT = """
@@ -286,8 +292,11 @@ async def rest(connection: Connection, entry_ids: Sequence[UUID]) -> None:
 
 
 async def wake(connection: Connection, account: Account, *, only_leaving: bool = False) -> None:
-    """Let what rests be due, a little spread; `only_leaving`: only what is to be removed."""
-    await connection.execute(_WAKE, account.tenant, account.assignee, only_leaving, WOKEN_PER_S)
+    """Let what rests be due, a little spread; `only_leaving`: only what is to be removed.
+
+    Waits for no lock, and wakes up to 50,000: `wake_forgotten` sees to the rest.
+    """
+    await connection.execute(_WAKE, account.tenant, account.assignee, only_leaving, WOKEN_PER_S, WAKE_MAX_ENTRIES)
 
 
 async def lock(connection: Connection, accounts: Iterable[Account]) -> dict[Account, Status]:
@@ -371,8 +380,8 @@ async def look_at(connection: Connection, tenant: str, assignees: Iterable[str])
 
 
 async def wake_forgotten(pool: asyncpg.Pool, limit: int) -> int:
-    """Let up to `limit` entries be due that rest for no trouble there is; gives how many. There should be none."""
-    return int((await pool.execute(_WAKE_FORGOTTEN, limit)).rpartition(" ")[2])
+    """Let up to `limit` entries be due, a little spread, that rest for no trouble there is; gives how many."""
+    return int((await pool.execute(_WAKE_FORGOTTEN, limit, WOKEN_PER_S)).rpartition(" ")[2])
 
 
 async def count_troubled(pool: asyncpg.Pool) -> dict[Reason, int]:

@@ -144,9 +144,9 @@ UPDATE calendar_pull p SET due_at = least(p.due_at, now()), asked_at = now() FRO
 
 _CLAIM = """
 WITH due AS (
-    SELECT l.lane, p.directory FROM calendar_pull p JOIN pull_lane l ON l.lane = p.lane
+    SELECT l.lane, lower(p.directory) AS directory FROM calendar_pull p JOIN pull_lane l ON l.lane = p.lane
     WHERE p.due_at <= now() AND NOT p.paused AND (l.lease_until IS NULL OR l.lease_until <= now())
-      AND (l.rests_until IS NULL OR l.rests_until <= now()) AND p.directory <> ALL ($4::text[])
+      AND (l.rests_until IS NULL OR l.rests_until <= now()) AND lower(p.directory) <> ALL ($4::text[])
     ORDER BY p.due_at LIMIT $1 FOR NO KEY UPDATE OF l SKIP LOCKED
 )
 UPDATE pull_lane l SET lease_owner = $2, lease_until = now() + make_interval(secs => $3)

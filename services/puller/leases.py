@@ -30,7 +30,7 @@ from services.puller.rounds import Rounds
 CLAIM_MAX_MAILBOXES = 8
 CALENDARS_MAX_PER_TURN = 100
 # A directory that has an eighth of what a process takes gets more only if no other has anything due: one that hangs, or
-# has ten thousand calendars to read for the first time, holds up nobody else.
+# has ten thousand calendars to read for the first time, holds up others for no longer than one turn of a mailbox.
 DIRECTORIES_AT_LEAST = 8
 # Where no other had, that is looked at again after this: it means to pass over all that is due of the one.
 OTHERS_INTERVAL_S = 5.0
@@ -89,7 +89,7 @@ class Leases:
             for one in claimed:
                 task = asyncio.create_task(self._work(one))
                 self._held[one.lane], self._directories[one.lane] = task, one.directory
-                task.add_done_callback(lambda _, lane=one.lane: self._over(lane))  # type: ignore[misc]
+                task.add_done_callback(lambda task, lane=one.lane: self._over(lane, task))  # type: ignore[misc]
             if not claimed:
                 with suppress(TimeoutError):
                     await at_most(self._look_interval_s, self._wake.wait())
@@ -149,9 +149,9 @@ class Leases:
             lambda: pulls.claim(self._pool, self._owner, lease_s=self._lease_s, limit=limit, beside=directories)
         )
 
-    def _over(self, lane: str) -> None:
-        self._held.pop(lane, None)
-        self._directories.pop(lane, None)
+    def _over(self, lane: str, task: asyncio.Task[None]) -> None:
+        if self._held.get(lane) is task:  # and not one that took it up once more meanwhile
+            del self._held[lane], self._directories[lane]
         self._giving_back.discard(lane)
         self._wake.set()
 

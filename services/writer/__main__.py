@@ -31,7 +31,7 @@ from services.writer.dispatcher import COMMIT_INTERVAL_S, Dispatcher, HandOver, 
 from services.writer.handler import Handler
 from services.writer.lanes import Lanes
 from services.writer.pipeline import calls_at_most
-from services.writer.prober import Prober
+from services.writer.prober import READS_MAX_CALLS, Prober
 from services.writer.retries import Backoff, RetryPolicy
 from services.writer.settings import WriterSettings
 from services.writer.side_calls import ALL_MAX_CALLS, Graph, SideCalls
@@ -55,7 +55,7 @@ async def serve(settings: WriterSettings) -> None:
         await require_schema(pool)
         # As many as all that is under way can need, and the prober. Only where a batch as such is refused, and its
         # requests go alone, may one have to wait.
-        connections = calls_at_most(settings.writer_max_calls) + ALL_MAX_CALLS + 1
+        connections = calls_at_most(settings.writer_max_calls) + ALL_MAX_CALLS + READS_MAX_CALLS
         graph = await stack.enter_async_context(graph_client(settings, max_connections=connections))
         side_calls = SideCalls(graph)
         sender = await stack.enter_async_context(producer(settings, broker))

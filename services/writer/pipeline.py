@@ -30,11 +30,13 @@ SINGLES_MAX = 4
 SMALL_ROUNDS_MAX = 2
 # Works that only wait for what must be known first take nobody's place, up to so many: few of them send anything.
 LINGERING_MAX_WORKS = 5_000
-# What cannot be recorded since somebody else has locked it is tried again after this, one group at a time: however much
-# that is, it takes one connection. For an entry nobody but its own result waits; for an account what else its tenant's
-# results say of accounts, in order.
+# What cannot be recorded since somebody else has locked it is tried again after this. For an entry nobody but its own
+# result waits; for an account what else its tenant's results say of accounts, in order.
 RECORD_AGAIN_FIRST_S = 0.02
 RECORD_AGAIN_MAX_S = 1.0
+# So many tenants are tried at a time: however many wait, they take no more connections, and one that takes long leaves
+# another way.
+HELD_MAX_TENANTS = 2
 # Where one tenant has more than half of what is in hand, so many jobs of each other may begin however little room there
 # is, and one call for each other directory: one that hangs holds up only itself.
 TENANT_LEAST_JOBS = BATCH_MAX_REQUESTS
@@ -127,7 +129,8 @@ class Pipeline:
         # What could not be recorded: because of its entry; because of an account of its tenant.
         self._entry_held: deque[Work] = deque()
         self._accounts_held: dict[str, deque[Work]] = {}
-        self._trying_held = False
+        self._trying_entries = False
+        self._held_turns = asyncio.Semaphore(HELD_MAX_TENANTS)
         # A drain ends a turn: what it began may be loaded, answered or let through a gate later, and asks no more.
         self._turn = 0
         self._patiences: set[asyncio.Timeout] = set()
@@ -432,44 +435,59 @@ class Pipeline:
             return True
         if len(reports) < len(works):
             recorded = {report.job.entry_id for report in reports}
-            self._entry_held.extend(work for work in works if work.job.entry_id not in recorded)
-            self._try_held_soon()
+            self._entries_are_held([work for work in works if work.job.entry_id not in recorded])
         if reports:
             await self._report(reports)
         return True
 
-    def _accounts_are_held(self, works: list[Work]) -> None:
-        for work in works:
-            self._accounts_held.setdefault(work.job.tenant, deque()).append(work)
-        self._try_held_soon()
+    def _entries_are_held(self, works: list[Work]) -> None:
+        self._entry_held.extend(works)
+        if not self._trying_entries:
+            self._trying_entries = True
+            self._start(self._try_entries())
 
-    def _try_held_soon(self) -> None:
-        if not self._trying_held:
-            self._trying_held = True
-            self._start(self._try_held())
-
-    async def _try_held(self) -> None:
+    async def _try_entries(self) -> None:
         wait_s = RECORD_AGAIN_FIRST_S
         try:
-            while held := self._held_results:
+            while before := len(self._entry_held):
                 await asyncio.sleep(wait_s)
-                entry_held, self._entry_held = self._entry_held, deque()
-                while entry_held:
-                    await self._try_to_record(_group(entry_held, _job_of))
-                for tenant in list(self._accounts_held):
-                    await self._try_tenant(tenant)
-                wait_s = RECORD_AGAIN_FIRST_S if self._held_results < held else min(2 * wait_s, RECORD_AGAIN_MAX_S)
+                held, self._entry_held = self._entry_held, deque()
+                while held:
+                    works = _group(held, _job_of)
+                    if not await self._try_once_more(works):
+                        self._entry_held.extend(works)
+                wait_s = RECORD_AGAIN_FIRST_S if len(self._entry_held) < before else _longer(wait_s)
         finally:
-            self._trying_held = False
+            self._trying_entries = False
+
+    def _accounts_are_held(self, works: list[Work]) -> None:
+        for work in works:
+            tenant = work.job.tenant
+            if tenant not in self._accounts_held:
+                self._accounts_held[tenant] = deque()
+                self._start(self._try_tenant(tenant))
+            self._accounts_held[tenant].append(work)
 
     async def _try_tenant(self, tenant: str) -> None:
         waiting = self._accounts_held[tenant]
+        wait_s = RECORD_AGAIN_FIRST_S
         while waiting:
-            works = _group(waiting, _job_of)
-            if not await self._try_to_record(works):
-                waiting.extendleft(reversed(works))
-                return
+            await asyncio.sleep(wait_s)
+            async with self._held_turns:  # after each group it is another's turn
+                works = _group(waiting, _job_of)
+                if await self._try_once_more(works):
+                    wait_s = 0.0
+                else:
+                    waiting.extendleft(reversed(works))
+                    wait_s = _longer(wait_s)
         del self._accounts_held[tenant]
+
+    async def _try_once_more(self, works: list[Work]) -> bool:
+        try:
+            return await self._try_to_record(works)
+        except Exception as error:  # noqa: BLE001 (those behind them must not be lost with them)
+            log.error("a group of jobs broke off", exc_info=error)
+            return True
 
     async def _report(self, reports: list[Report]) -> None:
         self._forget([report.job for report in reports])
@@ -495,6 +513,10 @@ class Pipeline:
                 await self._broken(job)
             except Exception as further:  # noqa: BLE001 (the jobs after it must not be forgotten with it)
                 log.error("a job is left to the sweeper", exc_info=further, entry_id=str(job.entry_id))
+
+
+def _longer(wait_s: float) -> float:
+    return min(max(2 * wait_s, RECORD_AGAIN_FIRST_S), RECORD_AGAIN_MAX_S)
 
 
 def _has_most(shares: Counter[str], of_all: int) -> bool:

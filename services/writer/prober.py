@@ -26,11 +26,12 @@ from services.writer.accounts import Accounts, Judgement
 from services.writer.side_calls import Graph
 
 BATCH_MAX_PROBES = 200
-# Reads that wait for their turn. What finds no room is claimed again when its claim has run out.
+# Reads of one directory that wait for their turn. What finds no room is claimed again when its claim has run out.
 DIRECTORY_MAX_READS = BATCH_MAX_PROBES
-ALL_MAX_READS = 8 * DIRECTORY_MAX_READS
+# Directories that are read at a time: so many have to hang at once before another waits. Each is a connection.
+READS_MAX_CALLS = 32
 COUNT_INTERVAL_S = 15.0
-WOKEN_MAX_ENTRIES = 1_000
+WOKEN_MAX_ENTRIES = int(COUNT_INTERVAL_S * accounts.WOKEN_PER_S)
 # An account's own trouble is looked at so long after that of its tenant.
 AFTER_TENANT = timedelta(seconds=1)
 
@@ -62,6 +63,7 @@ class Prober:
         self._known = known
         # By directory: what is to be read, and is claimed.
         self._to_read: dict[str, dict[Account, DueProbe]] = {}
+        self._calls = asyncio.Semaphore(READS_MAX_CALLS)
         self._interval_s = interval_s
         self._claim_s = claim_s
         self._postgres = postgres
@@ -85,10 +87,9 @@ class Prober:
         """Put off the read until it is its turn in its directory; gives the directory if nothing is read there yet."""
         directory = probe.place.directory.casefold()
         waiting = self._to_read.get(directory)
-        if sum(map(len, self._to_read.values())) >= ALL_MAX_READS or len(waiting or ()) >= DIRECTORY_MAX_READS:
-            return None
         if waiting is not None:
-            waiting.setdefault(probe.account, probe)  # if it waited for so long that it was claimed again
+            if len(waiting) < DIRECTORY_MAX_READS:
+                waiting[probe.account] = probe  # what waited for so long that it is claimed again may have changed
             return None
         self._to_read[directory] = {probe.account: probe}
         return directory
@@ -101,11 +102,13 @@ class Prober:
             response: Response | None = None
             if not probe.unlinked:
                 request = ask_default(probe.place.mailbox or NO_MAILBOX)
-                (response,) = await self._graph.send(probe.place.directory, [request])
+                async with self._calls:
+                    (response,) = await self._graph.send(probe.place.directory, [request])
             self._known.remember(
                 await self._postgres.insist(lambda probe=probe, response=response: self._record(probe, response))  # type: ignore[misc]
             )
-            del waiting[probe.account]
+            if waiting[probe.account] is probe:
+                del waiting[probe.account]
         del self._to_read[directory]
 
     async def _record(self, probe: DueProbe, response: Response | None) -> Judgement:
@@ -133,7 +136,7 @@ class Prober:
         while True:
             woken = await self._postgres.insist(lambda: accounts.wake_forgotten(self._pool, WOKEN_MAX_ENTRIES))
             if woken:
-                log.warning("entries rested for no trouble", entries=woken)
+                log.info("entries are woken whose trouble is over", entries=woken)
             counts = await self._postgres.insist(lambda: accounts.count_troubled(self._pool))
             for reason in shown | set(counts):
                 ACCOUNTS_TROUBLED.labels(reason).set(counts.get(reason, 0))

@@ -14,6 +14,7 @@ from schemas.items import Kind
 from schemas.reasons import NextActor, Reason, explain
 from schemas.results import AccountState, AccountStatus, Ending
 from schemas.switches import AccountUnlinked, Leftovers
+from services.writer import prober
 from services.writer.accounts import Accounts
 from services.writer.retries import Backoff
 from services.writer.troubles import Finding, Pace
@@ -348,6 +349,33 @@ async def test_what_rests_for_no_trouble_is_woken(world: World) -> None:
         async with world.writer(**SELDOM):
             ended = await asyncio.gather(*(tenant.outcome(action, "ann") for action in actions))
         assert {outcome.ending for outcome in ended} == {Ending.APPLIED}
+
+
+async def test_what_is_too_much_to_be_woken_at_once_is_woken_after(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "WAKE_MAX_ENTRIES", 3)
+    monkeypatch.setattr(prober, "COUNT_INTERVAL_S", 0.5)
+    monkeypatch.setattr(prober, "WOKEN_MAX_ENTRIES", 2)
+    async with world.ingest(), world.tenant("ann") as tenant:
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        async with world.writer():
+            actions = [tenant.action(f"a{number}", "ann") for number in range(9)]
+            await tenant.publish(*actions)
+            await tenant.status("ann", "mailbox_not_in_cloud")
+            await at_rest(world, tenant, 9)
+            stuck = tenant.entry_id("a0", "ann")
+            # Whoever holds one of them keeps nobody from hearing that the mailbox works.
+            connection = await asyncpg.connect(world.dsn)
+            try:
+                async with connection.transaction():
+                    await connection.execute("SELECT FROM entry WHERE entry_id = $1 FOR UPDATE", stuck)
+                    await world.admin.put_user(tenant.directory, tenant.mailbox("ann"))
+                    await tenant.status("ann", "working")
+            finally:
+                await connection.close()
+            for action in actions:
+                assert (await tenant.outcome(action, "ann")).ending is Ending.APPLIED
 
 
 async def test_a_trouble_of_which_only_refused_entries_rest_ends(world: World) -> None:
