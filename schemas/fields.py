@@ -7,7 +7,7 @@ import re
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from operator import methodcaller
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -59,6 +59,13 @@ class Model(BaseModel):
         # What calbus publishes always carries every field, so that its readers may rely on them.
         json_schema_serialization_defaults_required=True,
     )
+
+    @classmethod
+    def read_json(cls, data: str | bytes) -> Self:
+        """What `model_validate_json` gives and raises, without its questions about options: for what comes by the
+        thousand."""
+        model: Self = cls.__pydantic_validator__.validate_json(data)
+        return model
 
 
 def _no_nul(text: str) -> str:

@@ -29,11 +29,17 @@ async def send_all(producer: AIOKafkaProducer, topic: str, records: Iterable[Rec
     that nobody compacts and nobody else writes.
     """
     partitions = sorted(await producer.partitions_for(topic))
-    of_partition: dict[int, list[Record]] = {}
+    of_partition: dict[int, list[Record]] = {partition: [] for partition in partitions}
+    of_key: dict[bytes, list[Record]] = {}
     for record in records:
-        of_partition.setdefault(partitions[crc32(record.key) % len(partitions)], []).append(record)
+        key = record.key
+        if (ours := of_key.get(key)) is None:
+            ours = of_key[key] = of_partition[partitions[crc32(key) % len(partitions)]]
+        ours.append(record)
     acknowledgements: list[Future[Any]] = []
     for partition, ours in of_partition.items():
+        if not ours:
+            continue
         batch = producer.create_batch()
         for record in ours:
             if batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers) is None:

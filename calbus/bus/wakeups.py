@@ -15,16 +15,14 @@ from calbus.tracing import headers_of
 async def send_wakeups(producer: AIOKafkaProducer, topic: str, due: list[Due]) -> None:
     """Wake the writers; returns when all are acknowledged. An entry without a mailbox goes to any one of them."""
     if due:
-        records = (Record(_key(entry).encode(), _encode(entry), headers_of(entry.trace)) for entry in due)
-        await send_all(producer, topic, records)
+        await send_all(producer, topic, map(_record, due))
 
 
-def _key(entry: Due) -> str:
-    return entry.target.lane if entry.target is not None else str(entry.entry_id)
-
-
-def _encode(entry: Due) -> bytes:
-    return orjson.dumps({"tenant": entry.tenant, "entry_id": str(entry.entry_id)})
+def _record(entry: Due) -> Record:
+    entry_id = str(entry.entry_id)
+    key = entry.target.lane if entry.target is not None else entry_id
+    value = orjson.dumps({"tenant": entry.tenant, "entry_id": entry_id})
+    return Record(key.encode(), value, headers_of(entry.trace))
 
 
 def read_wakeup(record: ConsumerRecord) -> tuple[str, str, UUID] | None:

@@ -10,6 +10,7 @@ import asyncpg
 from calbus.entry import Applied, Desired, Entry, Intent, ItemKey, Place, target_of
 from calbus.recurrence import StandingSeries
 from calbus.store.connection import Connection
+from calbus.store.parameters import columns, seconds
 from calbus.values import value
 from schemas.items import Kind
 from schemas.reasons import Reason
@@ -25,7 +26,9 @@ _COLUMNS = """
 # Planning compares contents by their hash.
 _LOCK_OF_ITEMS = f"""
 SELECT {_COLUMNS.replace("e.content,", "NULL::jsonb AS content,")} FROM entry e
-JOIN unnest($1::item_key[]) AS k
+JOIN unnest(
+    string_to_array($1, '/'), string_to_array($2, '/'), string_to_array($3, '/'), string_to_array($4, '/')
+) AS k (tenant, source, kind, id)
   ON e.tenant = k.tenant AND e.source = k.source AND e.kind = k.kind AND e.id = k.id
 ORDER BY e.entry_id
 FOR UPDATE OF e
@@ -52,7 +55,10 @@ _ENDS_TOUCH = "entry.touched IS NOT NULL AND excluded.revision > entry.revision 
 _PUT_DESIRED = f"""
 INSERT INTO entry (entry_id, tenant, source, kind, id, assignee, revision, plan, intent, reason, directory, mailbox,
                    content, content_hash, owed, due_at, published_at, since, calendar, assigner, notice, correlation)
-SELECT * FROM unnest($1::entry_plan[]) ORDER BY 1
+SELECT entry_id, tenant, source, kind, id, assignee, revision, plan, intent, reason, directory, mailbox,
+       content, content_hash, owed, to_timestamp(due_s), to_timestamp(published_s), to_timestamp(since_s), calendar,
+       assigner, notice, correlation
+FROM unnest($1::entry_desired[]) ORDER BY 1
 ON CONFLICT (entry_id) DO UPDATE SET
     revision = excluded.revision, plan = excluded.plan, intent = excluded.intent, reason = excluded.reason,
     directory = excluded.directory, mailbox = excluded.mailbox, content = excluded.content,
@@ -330,7 +336,7 @@ class Open:
 async def lock_of_items(connection: Connection, keys: Iterable[ItemKey]) -> list[Entry]:
     """All entries of these items, locked until the transaction ends; of what is planned only the hash."""
     wanted = list(keys)
-    return [_entry(row) for row in await connection.fetch(_LOCK_OF_ITEMS, wanted)] if wanted else []
+    return [_entry(row) for row in await connection.fetch(_LOCK_OF_ITEMS, *columns(wanted))] if wanted else []
 
 
 async def look(connection: Connection, entry_ids: list[UUID]) -> list[Entry]:
@@ -562,7 +568,7 @@ def _target(row: asyncpg.Record) -> Place | None:
 
 
 def _desired_row(planned: Planned) -> tuple[object, ...]:
-    """An `entry_plan`, as migration 18 has it."""
+    """An `entry_desired`, as migration 20 has it."""
     entry, desired = planned.entry, planned.entry.desired
     place = desired.place
     return (
@@ -578,9 +584,9 @@ def _desired_row(planned: Planned) -> tuple[object, ...]:
         desired.content.decode() if desired.content is not None else None,
         desired.content_hash,
         entry.owed,
-        planned.due_at,
-        planned.published_at,
-        entry.since,
+        seconds(planned.due_at),
+        seconds(planned.published_at),
+        seconds(entry.since),
         place.calendar if place is not None else None,
         desired.assigner,
         desired.notice,

@@ -8,6 +8,7 @@ import asyncpg
 
 from calbus.entry import ItemKey
 from calbus.store.connection import Connection
+from calbus.store.parameters import columns, seconds
 from calbus.values import value
 from schemas.items import ActionUpserted, ContactUpserted, ItemUpserted, Kind
 
@@ -17,7 +18,9 @@ _MODELS: dict[Kind, type[ItemUpserted]] = {Kind.ACTION: ActionUpserted, Kind.CON
 _OF_KEYS = """
 SELECT i.tenant, i.source, i.kind, i.id, i.revision, i.content_hash, i.body
 FROM item i
-JOIN unnest($1::item_key[]) AS k
+JOIN unnest(
+    string_to_array($1, '/'), string_to_array($2, '/'), string_to_array($3, '/'), string_to_array($4, '/')
+) AS k (tenant, source, kind, id)
   ON i.tenant = k.tenant AND i.source = k.source AND i.kind = k.kind AND i.id = k.id
 ORDER BY i.tenant, i.source, i.kind, i.id
 """
@@ -28,8 +31,9 @@ REVISIONS_KEPT_MAX = 10
 
 _INSERT = """
 INSERT INTO item (tenant, source, kind, id, revision, content_hash, project, owner, body, revisions, revised_at)
-SELECT tenant, source, kind, id, revision, content_hash, project, owner, body, ARRAY[revision], ARRAY[published_at]
-FROM unnest($1::item_revision[]) ORDER BY 1, 2, 3, 4
+SELECT tenant, source, kind, id, revision, content_hash, project, owner, body, ARRAY[revision],
+       ARRAY[to_timestamp(published_s)]
+FROM unnest($1::item_told[]) ORDER BY 1, 2, 3, 4
 ON CONFLICT DO NOTHING
 """
 
@@ -37,8 +41,8 @@ _UPDATE = f"""
 UPDATE item i SET revision = n.revision, content_hash = n.content_hash, project = n.project, owner = n.owner,
                   body = n.body, received_at = now(),
                   revisions = (n.revision || i.revisions)[1:{REVISIONS_KEPT_MAX}],
-                  revised_at = (n.published_at || i.revised_at)[1:{REVISIONS_KEPT_MAX}]
-FROM unnest($1::item_revision[]) AS n
+                  revised_at = (to_timestamp(n.published_s) || i.revised_at)[1:{REVISIONS_KEPT_MAX}]
+FROM unnest($1::item_told[]) AS n
 WHERE i.tenant = n.tenant AND i.source = n.source AND i.kind = n.kind AND i.id = n.id
 """  # noqa: S608
 
@@ -92,11 +96,12 @@ async def of_keys(connection: Connection, keys: Iterable[ItemKey]) -> dict[ItemK
 
 
 async def _fetch(connection: Connection, query: str, keys: Iterable[ItemKey]) -> dict[ItemKey, StoredItem]:
-    rows = await connection.fetch(query, list(keys))
+    wanted = list(keys)
+    rows = await connection.fetch(query, *columns(wanted)) if wanted else []
     found = {}
     for tenant, source, kind_name, item_id, revision, content_hash, body in rows:
         kind = _KINDS[kind_name]
-        item = _MODELS[kind].model_validate_json(body) if body else None
+        item = _MODELS[kind].read_json(body) if body else None
         found[ItemKey(tenant, source, kind, item_id)] = StoredItem(revision, content_hash, item)
     return found
 
@@ -137,7 +142,8 @@ async def put(connection: Connection, items: dict[ItemKey, StoredItem], known: C
 
 
 def _row(key: ItemKey, stored: StoredItem) -> tuple[object, ...]:
+    """An `item_told`, as migration 20 has it."""
     item = stored.item
     project, owner = (item.project, item.owner) if item is not None else (None, None)
     body = stored.body.decode() if stored.body is not None else None
-    return (*key, stored.revision, stored.content_hash, project, owner, body, stored.published_at)
+    return (*key, stored.revision, stored.content_hash, project, owner, body, seconds(stored.published_at))

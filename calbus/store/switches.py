@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from calbus.revisions import Verdict, judge
 from calbus.store.accounts import probe_at_once
 from calbus.store.connection import Connection
+from calbus.store.parameters import columns
 from calbus.store.pulls import ask_failing
 from schemas.items import Kind
 from schemas.switches import AccountSettings, AccountUnlinked, ProjectSettings, Scope, SettingsEvent, TenantSettings
@@ -33,8 +34,9 @@ _LOCK_EXCLUSIVE = "SELECT pg_advisory_xact_lock(hashtextextended('calbus/' || $1
 
 _FETCH = """
 SELECT s.tenant, s.scope, s.name, s.body, a.activated_at
-FROM unnest($1::text[], $2::text[], $3::text[]) AS k (tenant, scope, name)
-JOIN setting s ON s.tenant = k.tenant AND s.scope = k.scope AND s.name = k.name
+FROM unnest(string_to_array($1, '/'), string_to_array($2, '/'), string_to_array($3, '/')) AS k (tenant, scope, name)
+-- A tenant's own has the empty name, and alone it makes an array without elements.
+JOIN setting s ON s.tenant = k.tenant AND s.scope = k.scope AND s.name = coalesce(k.name, '')
 LEFT JOIN activation a ON s.scope = 'account' AND a.tenant = s.tenant AND a.name = s.name
 WHERE s.body IS NOT NULL
 """
@@ -168,6 +170,8 @@ class Progress:
 
 
 _SCOPES = {scope.value: scope for scope in Scope}
+# An enumeration's members cost more to look up than what is done with them here.
+_TENANT, _PROJECT, _ACCOUNT = Scope.TENANT, Scope.PROJECT, Scope.ACCOUNT
 _KINDS = {kind.value: kind for kind in Kind}
 
 
@@ -190,19 +194,19 @@ class Settings:
 
     def tenant(self, tenant: str) -> TenantSettings | None:
         """The tenant's own."""
-        return self.events.get((tenant, Scope.TENANT, ""))  # type: ignore[return-value]
+        return self.events.get((tenant, _TENANT, ""))  # type: ignore[return-value]
 
     def project(self, tenant: str, project: str) -> ProjectSettings | None:
         """A project's."""
-        return self.events.get((tenant, Scope.PROJECT, project))  # type: ignore[return-value]
+        return self.events.get((tenant, _PROJECT, project))  # type: ignore[return-value]
 
     def account(self, tenant: str, user: str) -> AccountSettings | AccountUnlinked | None:
         """A user's."""
-        return self.events.get((tenant, Scope.ACCOUNT, user))  # type: ignore[return-value]
+        return self.events.get((tenant, _ACCOUNT, user))  # type: ignore[return-value]
 
     def activated(self, tenant: str, user: str) -> datetime | None:
         """When a user's account was activated."""
-        return self.activated_at.get((tenant, Scope.ACCOUNT, user))
+        return self.activated_at.get((tenant, _ACCOUNT, user))
 
 
 def key_of(settings: SettingsEvent) -> SettingKey:
@@ -229,10 +233,10 @@ async def lock_out_planning(connection: Connection, tenant: str) -> None:
 
 async def fetch(connection: Connection, keys: Collection[Named]) -> Settings:
     """Those of the settings that there are, and when the accounts among them were activated."""
-    tenants, scopes, names = zip(*keys, strict=True) if keys else ((), (), ())
     events: dict[Named, SettingsEvent] = {}
     activations: dict[Named, datetime] = {}
-    for tenant, scope, name, body, activated_at in await connection.fetch(_FETCH, tenants, scopes, names):
+    rows = await connection.fetch(_FETCH, *columns(keys)) if keys else []
+    for tenant, scope, name, body, activated_at in rows:
         key = (tenant, _SCOPES[scope], name)
         events[key] = _read(scope, body)
         if activated_at is not None:

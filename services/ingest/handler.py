@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 
 import asyncpg
 from aiokafka import AIOKafkaProducer, ConsumerRecord
@@ -38,12 +38,14 @@ from schemas.results import AccessRecheckRequested, RemovalsConfirmed, SyncReque
 from schemas.switches import Scope, SettingsEvent, settings_key
 from services.ingest import removals
 from services.ingest.breaker import Thresholds
-from services.ingest.intake import Arrival, Intake, key_of, settings_needed, take_in, upserted
+from services.ingest.intake import Arrival, Intake, arrival_of, settings_needed, take_in
 from services.ingest.spans import Arriving, follow
 from services.ingest.unread import unread_of
 
 GROUP = "ingest"
 INPUT = (Topic.ACTIONS, Topic.CONTACTS, Topic.SETTINGS, Topic.REQUESTS)
+
+NOT_STORABLE = "a message cannot be stored"
 
 _IDENTIFIER = TypeAdapter(Identifier)
 
@@ -123,7 +125,7 @@ class Handler:
                 self._judge(record, verdict, settings.revision if settings else 0, batch)
         wakeups, outcomes = await self._take_in(batch)
         for record, request in batch.requests:
-            answer = partial(self._answer, request, _published_at(record))
+            answer = partial(self._answer, request, _published_at(record, time.time()))
             await self._postgres.insist(answer)
             self._count(record, Verdict.ACCEPTED)
         await self._kafka.insist(lambda: self._tell(wakeups, batch.unreadable))
@@ -134,10 +136,11 @@ class Handler:
 
     def _read(self, records: Sequence[ConsumerRecord]) -> _Batch:
         batch = _Batch(Arriving(self._group))
+        now_s = time.time()
         for record in records:
             try:
                 if record.topic in self._item_topics:
-                    self._read_item(record, batch)
+                    self._read_item(record, batch, now_s)
                 else:
                     self._read_other(record, batch)
             except UnreadableError as error:
@@ -146,12 +149,17 @@ class Handler:
                 self._count(record, "dead_letter")
         return batch
 
-    def _read_item(self, record: ConsumerRecord, batch: _Batch) -> None:
+    def _read_item(self, record: ConsumerRecord, batch: _Batch, now_s: float) -> None:
         event = self._decode(record)
         item: ItemEvent = event.data  # type: ignore[assignment] # no other type belongs on these topics
         correlation = correlation_of(event.source, event.id)
-        trace = batch.spans.begin(record, item.tenant, correlation)
-        batch.items.append((record, Arrival(item, _published_at(record), correlation, trace)))
+        try:
+            arrival = arrival_of(item, _published_at(record, now_s), correlation)
+        except Exception as error:  # noqa: BLE001 (ours, as in planning: it costs one message, and not the batch)
+            name = tell_at_fault(NOT_STORABLE, "message", error, unplannable=True)
+            raise UnreadableError(Reason.NOT_STORABLE, name) from None
+        arrival.trace = batch.spans.begin(record, item.tenant, correlation)
+        batch.items.append((record, arrival))
 
     def _read_other(self, record: ConsumerRecord, batch: _Batch) -> None:
         if record.value is None and self._topics[record.topic] is Topic.SETTINGS:
@@ -181,7 +189,7 @@ class Handler:
     async def _change_settings(self, changes: list[Change]) -> list[Verdict]:
         async with self._pool.acquire() as connection, connection.transaction():
             return [
-                await switches.change(connection, key, settings, _published_at(record))
+                await switches.change(connection, key, settings, _published_at(record, time.time()))
                 for record, key, settings in changes
             ]
 
@@ -210,7 +218,7 @@ class Handler:
                     middle = len(part) // 2
                     parts += [part[middle:], part[:middle]]
                     continue
-                name = tell_at_fault("a message cannot be stored", "message", error)
+                name = tell_at_fault(NOT_STORABLE, "message", error)
                 batch.spans.fail(part[0][1], Reason.NOT_STORABLE)
                 batch.unreadable.append((part[0][0], UnreadableError(Reason.NOT_STORABLE, name)))
                 self._count(part[0][0], "dead_letter")
@@ -230,7 +238,7 @@ class Handler:
         counts: Counter[tuple[str, Verdict]] = Counter()
         for (record, arrival), verdict in zip(part, verdicts, strict=True):
             if verdict is Verdict.REUSED:
-                self._judge(record, verdict, arrival.event.revision, batch)
+                self._judge(record, verdict, arrival.incoming.revision, batch)
             else:
                 counts[record.topic, verdict] += 1
         for (topic, verdict), count in counts.items():
@@ -278,10 +286,10 @@ async def store(
 
     Raises items.RacedError, and UnplannableError if the planning of one of them fails.
     """
-    upserts = [item for arrival in arrivals if (item := upserted(arrival.event)) is not None]
-    tenants = {arrival.event.tenant for arrival in arrivals}
+    upserts = [item for arrival in arrivals if (item := arrival.incoming.item) is not None]
+    tenants = {arrival.key.tenant for arrival in arrivals}
     await switches.lock_for_planning(connection, tenants)
-    stored = await items.lock_bare(connection, {key_of(arrival.event) for arrival in arrivals})
+    stored = await items.lock_bare(connection, {arrival.key for arrival in arrivals})
     current = await entries.lock_of_items(connection, stored)
     settings = await switches.fetch(connection, settings_needed(upserts, current, tenants))
     overrides = await overrides_of(connection, [entry.entry_id for entry in current]) if current else {}
@@ -304,10 +312,10 @@ def due(intake: Intake) -> list[Due]:
     ]
 
 
-def tell_at_fault(says: str, asked_by: str, error: Exception, **about: str) -> str:
+def tell_at_fault(says: str, asked_by: str, error: Exception, *, unplannable: bool = False, **about: str) -> str:
     """Log that an item cannot be planned or stored, and count it if planning itself failed; gives the error's name."""
     cause = error.__cause__ if isinstance(error, UnplannableError) and error.__cause__ is not None else error
-    if cause is not error:
+    if unplannable or cause is not error:
         UNPLANNABLE.labels(asked_by).inc()
     log.error(says, error=type(cause).__name__, frames=frames_of(cause), **about)
     return type(cause).__name__
@@ -321,8 +329,8 @@ def _tell_taken_in(part: list[tuple[ConsumerRecord, Arrival]], intake: Intake) -
         log.debug(
             "event taken in",
             correlation=arrival.correlation,
-            tenant=arrival.event.tenant,
-            revision=arrival.event.revision,
+            tenant=arrival.key.tenant,
+            revision=arrival.incoming.revision,
             verdict=verdict,
             position=f"{record.topic}/{record.partition}/{record.offset}",
         )
@@ -334,10 +342,16 @@ def count_outcomes(outcomes: Iterable[Told]) -> None:
         OUTCOMES.labels(ending, reason).inc(count)
 
 
-def _published_at(record: ConsumerRecord) -> datetime:
+def _published_at(record: ConsumerRecord, now_s: float) -> datetime:
     """The record's timestamp; now, if it cannot be one (a producer that counts in microseconds, say)."""
-    now_s, published_s = time.time(), record.timestamp / 1_000
-    return datetime.fromtimestamp(published_s if 0 < published_s <= now_s else now_s, UTC)
+    published_ms = record.timestamp
+    return _moment(published_ms) if 0 < published_ms <= now_s * 1_000 else datetime.fromtimestamp(now_s, UTC)
+
+
+# Where there are many messages, there are many of one millisecond.
+@lru_cache(maxsize=1_024)
+def _moment(published_ms: int) -> datetime:
+    return datetime.fromtimestamp(published_ms / 1_000, UTC)
 
 
 def _key_of_tombstone(key: bytes | None) -> switches.SettingKey:

@@ -42,11 +42,12 @@ Overrides = Mapping[UUID, tuple[Override, ...]]
 _NO_OVERRIDES: Overrides = {}
 
 
-@value
+@dataclass(slots=True)
 class Arrival:
-    """An item's message that was understood."""
+    """An item's message that was understood, and the item as it is to be stored."""
 
-    event: ItemEvent
+    key: ItemKey
+    incoming: StoredItem
     published_at: datetime
     correlation: str | None = None
     trace: str | None = None
@@ -77,32 +78,43 @@ class Intake:
         return self.traces.get((entry.entry_id, entry.desired.plan))
 
 
+_UPSERTED = (ActionUpserted, ContactUpserted)
+_NAMES = {event: event.__name__.encode() for event in (*_UPSERTED, ActionDeleted, ContactDeleted)}
+
+
 def key_of(event: ItemEvent) -> ItemKey:
     """Names the item that the message is about."""
     return ItemKey(event.tenant, event.source, event.kind, event.id)
 
 
-_UPSERTED = (ActionUpserted, ContactUpserted)
-_NAMES = {event: event.__name__.encode() for event in (*_UPSERTED, ActionDeleted, ContactDeleted)}
-
-
-def upserted(event: ItemEvent) -> ItemUpserted | None:
-    """The item that the message carries; None if it is gone. By class, and not by `isinstance`, which is slow here."""
-    return cast("ItemUpserted", event) if type(event) in _UPSERTED else None
+def arrival_of(
+    event: ItemEvent, published_at: datetime, correlation: str | None = None, trace: str | None = None
+) -> Arrival:
+    """The message put into JSON once, for its row and its hash: best done at once, while all its parts are at hand."""
+    kind = type(event)
+    body = event.to_json()
+    content_hash = blake2b(_NAMES[kind] + body, digest_size=16).digest()
+    # By class, and not by `isinstance`, which is slow here.
+    if kind in _UPSERTED:
+        incoming = StoredItem(event.revision, content_hash, cast("ItemUpserted", event), published_at, body)
+    else:
+        incoming = StoredItem(event.revision, content_hash, None, published_at)
+    return Arrival(key_of(event), incoming, published_at, correlation, trace)
 
 
 def settings_needed(items: Iterable[ItemUpserted], entries: Iterable[Entry], tenants: Iterable[str]) -> set[Named]:
     """The settings that planning these items, and these entries, asks for."""
+    account, project = Scope.ACCOUNT, Scope.PROJECT
     needed: set[Named] = {(tenant, Scope.TENANT, "") for tenant in tenants}
-    needed.update((entry.item.tenant, Scope.ACCOUNT, entry.assignee) for entry in entries)
+    needed.update((entry.item.tenant, account, entry.assignee) for entry in entries)
     for item in items:
-        tenant = item.tenant
-        for user in item.assignees:
-            needed.add((tenant, Scope.ACCOUNT, user))
-        if item.owner is not None:
-            needed.add((tenant, Scope.ACCOUNT, item.owner))
+        tenant, assignees, owner = item.tenant, item.assignees, item.owner
+        for user in assignees:
+            needed.add((tenant, account, user))
+        if owner is not None and owner not in assignees:
+            needed.add((tenant, account, owner))
         if item.project is not None:
-            needed.add((tenant, Scope.PROJECT, item.project))
+            needed.add((tenant, project, item.project))
     return needed
 
 
@@ -119,8 +131,7 @@ def take_in(
     intake = plans.intake
     known = dict(stored)
     for arrival in arrivals:
-        key = key_of(arrival.event)
-        incoming = _incoming(arrival)
+        key, incoming = arrival.key, arrival.incoming
         before = known.get(key)
         verdict = Verdict.ACCEPTED
         if before is not None:
@@ -216,7 +227,7 @@ class _Plans:
             intake.outcomes.append(told(before, Ending.SUPERSEDED, why, self._now))
         if removal is _Removal.FRESH:
             intake.removals.add((before.item, before.assignee))
-        elif removal is not _Removal.AS_BEFORE:
+        elif intake.removals and removal is not _Removal.AS_BEFORE:
             intake.removals.discard((before.item, before.assignee))
         return Entry(
             before.entry_id,
@@ -230,7 +241,7 @@ class _Plans:
         )
 
     def _standing(self, before: Entry) -> Standing:
-        kept = self._overrides.get(before.entry_id, ())
+        kept = self._overrides.get(before.entry_id, ()) if self._overrides else ()
         if kept and before.entry_id in self.intake.overrides_ended:
             kept = ()  # what one message of the batch ended does not come back with the next
         return Standing(before.since, before.applied.may_exist, kept)
@@ -248,15 +259,6 @@ def _by_item(entries: Iterable[Entry]) -> dict[ItemKey, dict[str, Entry]]:
     for entry in entries:
         by_item.setdefault(entry.item, {})[entry.assignee] = entry
     return by_item
-
-
-def _incoming(arrival: Arrival) -> StoredItem:
-    """The message as an item to be stored; put into JSON once, for the row and for its hash."""
-    event = arrival.event
-    body = event.to_json()
-    content_hash = blake2b(_NAMES[type(event)] + body, digest_size=16).digest()
-    item = upserted(event)
-    return StoredItem(event.revision, content_hash, item, arrival.published_at, body if item is not None else None)
 
 
 def _since(arrival: Arrival, item: ItemUpserted | None, *, first: bool) -> datetime:

@@ -30,9 +30,12 @@ class _Mailbox:
     looked_at: datetime
     shares: dict[SettingKey, _Share] = field(default_factory=dict)
 
-    def wait(self) -> timedelta:
-        """Until all of it has had its turn."""
-        return sum((share.waiting for share in self.shares.values()), _NOTHING)
+    def turn(self) -> datetime:
+        """When all of it has had its turn."""
+        at = self.looked_at
+        for share in self.shares.values():
+            at += share.waiting
+        return at
 
     def pass_time(self, now: datetime) -> None:
         """Let the turns come that have come since it was looked at."""
@@ -75,7 +78,7 @@ class Pace:
             mailbox.shares.pop(setting, None)
             share = mailbox.shares[setting] = _Share(begun_at, _NOTHING)
         # When it would come, had the burst not been let through: GCRA, as in the writer's lanes.
-        at = mailbox.looked_at + mailbox.wait() - self._burst
+        at = mailbox.turn() - self._burst
         share.waiting += self._interval
         if len(self._mailboxes) > REMEMBERED_MAX_MAILBOXES:
             self._forget_the_idle(now)

@@ -36,7 +36,7 @@ from services.ingest.spans import follow
 # One item among those of a chunk is at fault: refused by the database, by our own models, or planning fails at it.
 _AT_FAULT = (ValueError, asyncpg.DataError, UnplannableError)
 # Live events wait for a chunk at most: planning holds the event loop, and the chunk's items are locked.
-CHUNK_MAX_ITEMS = 500
+CHUNK_MAX_ITEMS = 1_000
 IDLE_S = 1.0
 
 
@@ -183,7 +183,7 @@ class Replanner:
         await entries.put_desired(connection, list(intake.planned.values()))
         await outbox.add_told(connection, intake.outcomes, now, await follow(connection, intake, current))
         await switches.advance_replan(connection, replan, touched[-1], len(touched))
-        woken = tuple(one for one in due(intake) if one.entry_id not in left)
+        woken = tuple(one for one in due(intake) if not left or one.entry_id not in left)
         return _Chunk(replan, len(touched), intake, woken=woken)
 
     def _leave_to_sweeper(self, intake: Intake, replan: switches.Replan, now: datetime) -> set[UUID]:

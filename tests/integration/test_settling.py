@@ -28,7 +28,7 @@ from schemas.switches import ProjectSettings, Scope, TenantSettings
 from services.ingest import removals
 from services.ingest.breaker import TENANT, Thresholds
 from services.ingest.handler import store
-from services.ingest.intake import Arrival
+from services.ingest.intake import arrival_of
 from tests.integration.test_commands import calbus
 from tests.integration.test_removals import on_a_terminal, parked, parks
 from tests.support import bulk
@@ -116,10 +116,10 @@ async def test_judging_waits_for_no_live_batch_nor_it_for_judging(world: World, 
             # ... the re-plan is judged, from its beginning to its end.
             [alarm] = await asyncio.wait_for(judged(pool, replan), 10)
             assert (alarm.parked, alarm.trips[0].name) == (100, TENANT)
-            arrivals = [Arrival(event, datetime.now(UTC)) for event in (actions[0], tenant.deleted(actions[110].id))]
+            arrivals = [arrival_of(event, datetime.now(UTC)) for event in (actions[0], tenant.deleted(actions[110].id))]
             await asyncio.wait_for(store(live, arrivals, Thresholds(), datetime.now(UTC)), 10)
         async with live.transaction():
-            again = [Arrival(tenant.action(actions[0].id, project="garden"), datetime.now(UTC))]
+            again = [arrival_of(tenant.action(actions[0].id, project="garden"), datetime.now(UTC))]
             await store(live, again, Thresholds(), datetime.now(UTC))
             settling = asyncio.create_task(stored.settle(pool, datetime.now(UTC), per_s=200))
             await asyncio.wait({settling}, timeout=0.2)
@@ -178,7 +178,7 @@ async def test_what_comes_back_before_it_is_settled_stays(world: World, pool: as
     replan = await held(pool, tenant, actions)
     await judged(pool, replan)
     async with pool.acquire() as connection, connection.transaction():
-        back = [Arrival(tenant.action(action.id, *action.assignees), datetime.now(UTC)) for action in actions]
+        back = [arrival_of(tenant.action(action.id, *action.assignees), datetime.now(UTC)) for action in actions]
         await store(connection, back, Thresholds(), datetime.now(UTC))
     assert TENANT in await tripped(pool)
     step = await stored.settle(pool, datetime.now(UTC), per_s=200)
@@ -233,7 +233,7 @@ async def test_the_command_confirms_no_more_than_it_showed(world: World, pool: a
         async with pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
-            gone = [Arrival(tenant.deleted(actions[60].id), datetime.now(UTC))]
+            gone = [arrival_of(tenant.deleted(actions[60].id), datetime.now(UTC))]
             await store(connection, gone, Thresholds(), datetime.now(UTC))
             showing = asyncio.create_task(calbus("confirm-removals", tenant.id, **world.environment()))
 

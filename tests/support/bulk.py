@@ -9,7 +9,7 @@ from schemas.items import ActionUpserted
 from schemas.switches import SettingsEvent
 from services.ingest.breaker import Thresholds
 from services.ingest.handler import store
-from services.ingest.intake import Arrival
+from services.ingest.intake import arrival_of
 from tests.support.world import Tenant, World
 
 BATCH_ITEMS = 1_000
@@ -63,7 +63,7 @@ async def store_items(world: World, actions: list[ActionUpserted]) -> None:
     try:
         for at in range(0, len(actions), BATCH_ITEMS):
             now = datetime.now(UTC)
-            arrivals = [Arrival(action, now) for action in actions[at : at + BATCH_ITEMS]]
+            arrivals = [arrival_of(action, now) for action in actions[at : at + BATCH_ITEMS]]
             async with connection.transaction():
                 await store(connection, arrivals, Thresholds(), now)
                 await connection.execute("DELETE FROM outbox")

@@ -11,7 +11,7 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calbus.bus.cloudevents import Headers, UnreadableError, decode, headers_for
+from calbus.bus.cloudevents import Headers, UnreadableError, _decode_with_care, decode, headers_for
 from schemas.events import EVENT_TYPES, TYPE_NAMES
 from schemas.examples import EXAMPLES
 from schemas.fields import Model
@@ -262,6 +262,33 @@ def test_whatever_arrives_is_read_or_unreadable(
         headers = [*binary(), *headers]
     error = fault_of(headers, value)
     assert error is None or error.reason in UNREADABLE
+
+
+@given(
+    st.lists(st.tuples(header_names, header_values), max_size=6),
+    st.sampled_from((None, b"application/json", b"Application/JSON", *(value for _, value in STRUCTURED))),
+    st.sampled_from((None, b"", b"not JSON", b"{}", DATA)),
+    st.permutations(binary()),
+)
+def test_what_is_read_quickly_is_what_is_read_with_care(
+    headers: list[tuple[str, Any]], content_type: bytes | None, value: bytes | None, complete: list[tuple[str, Any]]
+) -> None:
+    headers = [*complete, *headers, ("content-type", content_type)]
+    try:
+        careful: Any = _decode_with_care(headers, value)
+    except UnreadableError as error:
+        careful = (error.reason, error.detail)
+    try:
+        quick: Any = decode(headers, value)
+    except UnreadableError as error:
+        quick = (error.reason, error.detail)
+    assert quick == careful
+
+
+def test_a_header_in_lower_case_counts_before_others() -> None:
+    headers = [*binary(), ("content-type", b"application/json"), ("CE_ID", b"2"), ("Ce_Source", b"/other")]
+    event = decode(headers, DATA)
+    assert (event.id, event.source) == ("1", "/planner")
 
 
 @pytest.mark.parametrize("depth", [250, 300, 1_000])

@@ -23,7 +23,7 @@ from schemas.reasons import Reason
 from schemas.results import Ending, Outcome
 from schemas.switches import AccountSettings, Scope, SettingsEvent
 from services.ingest import intake
-from services.ingest.intake import WAKEUP_GRACE, Arrival, Intake, Verdict, plan_anew, settings_needed, take_in
+from services.ingest.intake import WAKEUP_GRACE, Intake, Verdict, arrival_of, plan_anew, settings_needed, take_in
 from services.ingest.planner import Switches, decide
 from tests.support.examples import shown
 from tests.unit.strategies import PROJECT, SOURCE, TENANT, account, project, tenant, upserted
@@ -59,7 +59,7 @@ class Deployment:
         upserts = [event for event in events if isinstance(event, ActionUpserted)]
         needed = settings_needed(upserts, current, {key.tenant for key in keys})
         taken = take_in(
-            [Arrival(event, NOW) for event in events],
+            [arrival_of(event, NOW) for event in events],
             {key: item for key, item in self.items.items() if key in keys},
             current,
             Settings({key: setting for key, setting in self.settings.items() if key in needed}),

@@ -8,7 +8,7 @@ import pytest
 
 from calbus.bus import publish
 from calbus.bus.publish import PublishError, key_of
-from calbus.bus.wakeups import _encode, read_wakeup
+from calbus.bus.wakeups import _record, read_wakeup
 from calbus.entry import ItemKey, Place, entry_id_of
 from calbus.store.entries import Due
 from schemas.events import Topic
@@ -84,14 +84,14 @@ def record(key: bytes | None, value: bytes | None) -> Any:
 
 def test_a_wakeup_is_read_as_it_was_written() -> None:
     lane = Place("contoso.example", "anna@contoso.example").lane
-    assert read_wakeup(record(lane.encode(), _encode(DUE))) == (lane, "contoso", DUE.entry_id)
+    assert read_wakeup(record(lane.encode(), _record(DUE).value)) == (lane, "contoso", DUE.entry_id)
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        (None, _encode(DUE)),
-        (b"\xff", _encode(DUE)),
+        (None, _record(DUE).value),
+        (b"\xff", _record(DUE).value),
         (b"lane", None),
         (b"lane", b""),
         (b"lane", b"{"),

@@ -12,7 +12,7 @@ from schemas.reasons import Reason
 from schemas.results import Ending
 from schemas.switches import AccountUnlinked, Leftovers, SettingsEvent
 from services.ingest.handler import due
-from services.ingest.intake import Arrival, Intake, plan_anew, take_in
+from services.ingest.intake import Intake, arrival_of, plan_anew, take_in
 from services.ingest.intake import key_of as item_of
 from tests.unit.strategies import ASSIGNEE, PROJECT, SOURCE, TENANT, account, project, tenant, upserted
 
@@ -43,13 +43,13 @@ def stored(item: ActionUpserted | None = ITEM, revision: int = 1) -> dict[ItemKe
 
 def standing(applied: Applied = STANDS) -> Entry:
     """The entry as it stands in the calendar."""
-    planned = take_in([Arrival(ITEM, NOW)], {}, [], settings(), NOW).planned[NAME]
+    planned = take_in([arrival_of(ITEM, NOW)], {}, [], settings(), NOW).planned[NAME]
     return replace(planned.entry, applied=applied, owed=False)
 
 
 def received(entry: Entry, *events: ActionUpserted | ActionDeleted, **changed: Any) -> Intake:
     at = stored(revision=entry.desired.revision)
-    return take_in([Arrival(event, NOW) for event in events], at, [entry], settings(*changed.values()), NOW)
+    return take_in([arrival_of(event, NOW) for event in events], at, [entry], settings(*changed.values()), NOW)
 
 
 def waiting() -> Entry:
@@ -125,5 +125,5 @@ def test_a_repeated_message_wakes_nobody_for_what_waits() -> None:
     gone = deleted(2)
     first = received(standing(), gone)
     at = {KEY: first.items[KEY]}
-    repeated = take_in([Arrival(gone, NOW)], at, [waiting()], settings(), NOW)
+    repeated = take_in([arrival_of(gone, NOW)], at, [waiting()], settings(), NOW)
     assert (repeated.unsettled, repeated.planned) == ([], {})

@@ -29,7 +29,7 @@ from calbus.tracing import context_in, headers_of
 from schemas.items import Kind
 from schemas.reasons import Reason
 from services.ingest.handler import due
-from services.ingest.intake import Arrival, take_in
+from services.ingest.intake import arrival_of, take_in
 from services.ingest.spans import Arriving
 from services.writer import spans as job_spans
 from tests.support.metrics import here, total
@@ -440,7 +440,7 @@ def test_a_message_that_cannot_be_read_is_a_span_that_failed() -> None:
 def test_each_plan_goes_on_under_the_message_that_it_is_of() -> None:
     at = {"start": "2026-12-01T09:00:00", "duration": "PT1H", "time_zone": "Europe/Amsterdam", "assignees": ["anna"]}
     events = [upserted(revision=1, **at), upserted(revision=2, title="Edited", **at)]
-    arrivals = [Arrival(event, NOW, "c", trace) for event, trace in zip(events, (UPSTREAM, OTHER), strict=True)]
+    arrivals = [arrival_of(event, NOW, "c", trace) for event, trace in zip(events, (UPSTREAM, OTHER), strict=True)]
     settings = Settings({key_of(setting): setting for setting in EVERYTHING_ON})
     taken = take_in(arrivals, {}, [], settings, NOW)
     [planned] = taken.planned.values()
