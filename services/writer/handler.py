@@ -404,6 +404,8 @@ class Handler:
             if findings:
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_MAX_S}s'")
             judgement = await self._accounts.judge(connection, findings, now)
+            # Heard before, when its entry was held. Should its trouble be over, `wake_forgotten` finds it.
+            judgement.resting.update(work.entry.entry_id for work in works if work.rests)
             results = [self._result(work, now) for work in works]
             recorded = await entries.record(connection, results)
             left_out = [work for work in works if work.entry.entry_id not in recorded]

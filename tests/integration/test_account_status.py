@@ -351,6 +351,30 @@ async def test_what_rests_for_no_trouble_is_woken(world: World) -> None:
         assert {outcome.ending for outcome in ended} == {Ending.APPLIED}
 
 
+async def test_an_entry_that_somebody_holds_is_put_to_rest_when_it_is_free(world: World) -> None:
+    async with world.ingest(), world.writer(**SELDOM), world.tenant("ann") as tenant:
+        await world.admin.add_fault(Fault(tenant=tenant.directory, operation="create", delay_ms=3_000, times=1))
+        await tenant.publish(tenant.action("a1", "ann"))
+
+        async def under_way() -> bool:
+            return sum(fault.hits for fault in await world.admin.faults(tenant.directory)) == 1
+
+        await until(under_way, "the call to be under way")
+        await world.admin.put_user(tenant.directory, tenant.mailbox("ann"), mailbox=MailboxKind.UNLICENSED)
+        connection = await asyncpg.connect(world.dsn)
+        try:
+            async with connection.transaction():
+                stuck = tenant.entry_id("a1", "ann")
+                await connection.execute("SELECT FROM entry WHERE entry_id = $1 FOR UPDATE", stuck)
+                # What it says of its account does not wait for it.
+                await tenant.status("ann", "mailbox_not_in_cloud")
+                assert await resting(world, tenant) == 0
+        finally:
+            await connection.close()
+        await at_rest(world, tenant, 1)
+        assert told(tenant, "ann") == ["mailbox_not_in_cloud"]
+
+
 async def test_what_is_too_much_to_be_woken_at_once_is_woken_after(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
