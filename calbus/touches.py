@@ -1,6 +1,7 @@
 """What is to be done about an entry that its user changed in Outlook.
 
 Values: the puller finds out what was touched, the store carries out what follows, ingest plans with what was accepted.
+A writer finds out what was removed, if it comes first.
 """
 
 from dataclasses import dataclass
@@ -41,3 +42,16 @@ class Touch:
     moved_to: Times | None = None
     edited: bool = False
     removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A writer found the event of an entry removed when it was to write it, and writes another one next.
+
+    `change_key`: of our last write of the event. `revision`: the item's newest that the writer knew. `found_at`: before
+    anything was written anew, and so before the outcome of that is decided.
+    """
+
+    change_key: str
+    revision: int
+    found_at: datetime

@@ -14,6 +14,7 @@ import asyncpg
 from calbus.entry import Entry, Place
 from calbus.store.connection import Connection
 from calbus.store.entries import by_event
+from calbus.touches import Loss
 from schemas.reasons import Reason
 from schemas.switches import Detail, Touched
 
@@ -308,13 +309,17 @@ WHERE p.pull_id = $1 AND (lower(l.calendar) = lower(p.calendar) OR p.calendar = 
 ORDER BY l.lost_at, l.event_id LIMIT $2
 """
 
-_LOST = "SELECT event_id, entry_id, change_key FROM lost_event WHERE directory = $1 AND event_id = ANY ($2::text[])"
+_LOST = """
+SELECT event_id, entry_id, change_key, revision, lost_at FROM lost_event
+WHERE directory = $1 AND event_id = ANY ($2::text[])
+"""
 
 _FORGET_LOST = "DELETE FROM lost_event WHERE directory = $1 AND event_id = ANY ($2::text[])"
 
 _PUT_LOST = """
-INSERT INTO lost_event (directory, event_id, entry_id, tenant, username, lane, calendar, change_key)
-SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+INSERT INTO lost_event (directory, event_id, entry_id, tenant, username, lane, calendar, change_key, revision, lost_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                     $9::bigint[], $10::timestamptz[])
 ON CONFLICT DO NOTHING
 """
 
@@ -411,14 +416,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """An event of ours that a writer found removed when it was to write it. `change_key`: of our last write."""
+    """An event of ours that a writer found removed when it was to write it."""
 
     event_id: str
     entry_id: UUID
     tenant: str
     user: str
     place: Place
-    change_key: str
+    loss: Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -737,7 +742,9 @@ async def put_lost(connection: Connection, lost: Sequence[Lost]) -> None:
             one.user,
             one.place.lane,
             one.place.calendar or "",
-            one.change_key,
+            one.loss.change_key,
+            one.loss.revision,
+            one.loss.found_at,
         )
         for one in lost
     ]
@@ -750,15 +757,17 @@ async def lost_in(connection: Connection, pull: Pull, limit: int) -> list[str]:
     return [row["event_id"] for row in await connection.fetch(_LOST_IN, pull.pull_id, limit)]
 
 
-async def lost(connection: Connection, directory: str, event_ids: Sequence[str]) -> dict[str, tuple[Entry, str]]:
-    """Which of these events a writer found removed: their entries as they stand now, and the last change key."""
+async def lost(connection: Connection, directory: str, event_ids: Sequence[str]) -> dict[str, tuple[Entry, Loss]]:
+    """Which of these events a writer found removed: their entries as they stand now, and what it knew then."""
     rows = await connection.fetch(_LOST, directory, list(event_ids))
     if not rows:
         return {}
     found = await by_event(connection, directory, [], [row["entry_id"] for row in rows])
     entries = {entry.entry_id: entry for entry, _ in found}
     return {
-        row["event_id"]: (entries[row["entry_id"]], row["change_key"]) for row in rows if row["entry_id"] in entries
+        row["event_id"]: (entry, Loss(row["change_key"], row["revision"] or entry.desired.revision, row["lost_at"]))
+        for row in rows
+        if (entry := entries.get(row["entry_id"])) is not None
     }
 
 

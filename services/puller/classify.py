@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from calbus.entry import Content, Entry, Intent, transaction_id_of
-from calbus.touches import Times, Touch
+from calbus.touches import Loss, Times, Touch
 from schemas.changes import (
     CATEGORIES_MAX,
     AppointmentRemoved,
@@ -253,13 +253,17 @@ def _judge_let_go(view: View, item: Seen | Removed | Gone, before: Seen, now: da
     return verdict if verdict.after is not None else Verdict(forget=True)
 
 
-def lost(view: View, event_id: str, before: Seen | None, entry: Entry, change_key: str, now: datetime) -> Verdict:
-    """Judge an event of ours that a writer found removed, and wrote anew. `change_key`: of our last write of it."""
+def lost(view: View, event_id: str, before: Seen | None, entry: Entry, loss: Loss) -> Verdict:
+    """Judge an event of ours that a writer found removed, and wrote anew.
+
+    It is told as the writer met it: by now another event may stand for the entry, and nobody removed that one.
+    """
     told = before is not None and before.gone
     if told or (entry.item.tenant, entry.assignee) != (view.tenant, view.user):
         return Verdict(forget=True)
-    change = EntryRemoved(change_key="", seen_at=now, **_about(view, event_id, entry, _Which()))
-    return Verdict((change,), forget=True, gone_key=before.change_key if before is not None else change_key)
+    about = {**_about(view, event_id, entry, _Which()), "revision": loss.revision}
+    change = EntryRemoved(change_key="", seen_at=loss.found_at, **about)
+    return Verdict((change,), forget=True, gone_key=before.change_key if before is not None else loss.change_key)
 
 
 def _judge_ours(view: View, item: Seen | Removed | Gone, before: Seen | None, ours: Ours, now: datetime) -> Verdict:

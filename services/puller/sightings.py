@@ -17,7 +17,7 @@ from calbus.store.outbox import Message
 from calbus.store.pulls import Kept, Known, Pull
 from calbus.store.touched import apply_touches
 from calbus.telemetry import log
-from calbus.touches import Touch
+from calbus.touches import Loss, Touch
 from schemas.events import TYPE_NAMES
 from services.puller.classify import (
     Gone,
@@ -67,7 +67,7 @@ class _Ground:
     standing: dict[str, tuple[Entry, datetime | None]]
     doubtful: list[Entry]
     asked_at: datetime
-    lost: dict[str, tuple[Entry, str]]
+    lost: dict[str, tuple[Entry, Loss]]
     masters: dict[str, Seen] = field(default_factory=dict)
 
 
@@ -206,7 +206,7 @@ def _verdict(view: View, item: Seen | Removed | Gone, ground: _Ground, now: date
     before = ground.before.get(item.event_id)
     try:
         if not isinstance(item, Seen) and item.event_id in ground.lost:
-            verdict = lost(view, item.event_id, before, *ground.lost[item.event_id], now)
+            verdict = lost(view, item.event_id, before, *ground.lost[item.event_id])
         else:
             verdict = classify(view, item, before, _ours(item, before, ground), now)
     except Exception:  # noqa: BLE001

@@ -26,6 +26,7 @@ from calbus.store.accounts import Account
 from calbus.store.entries import Due, Loaded, Result
 from calbus.store.pulls import Lost
 from calbus.telemetry import APPLY_SECONDS, OUTCOMES, PLANS, log
+from calbus.touches import Loss
 from schemas.reasons import Reason
 from schemas.results import Ending
 from services.writer import spans
@@ -333,7 +334,7 @@ class Handler:
                 reason=response.fault.reason if response.fault is not None else None,
             )
         if after.fault is not None and after.fault.reason is Reason.EVENT_GONE:
-            work.lost = _lost(work.entry, after.entry) or work.lost
+            work.lost = _lost(work.entry, after.entry, datetime.now(UTC)) or work.lost
         work.entry = after.entry
         work.requests += 1
         work.repeat = response.fault if step is Step.CREATE else None
@@ -522,7 +523,7 @@ def _place(work: Work) -> Place:
     return place
 
 
-def _lost(before: Entry, after: Entry) -> Lost | None:
+def _lost(before: Entry, after: Entry, now: datetime) -> Lost | None:
     """The event that is gone from where it is to stand: nobody but its user removed it."""
     was = before.applied
     if was.event_id is None or was.place is None or after.applied.event_id is not None:
@@ -530,7 +531,8 @@ def _lost(before: Entry, after: Entry) -> Lost | None:
     if before.desired.intent is not Intent.PRESENT or not was.place.is_same(before.desired.place):
         return None
     key = (was.etag or "").removeprefix("W/").strip('"')
-    return Lost(was.event_id, before.entry_id, before.item.tenant, before.assignee, was.place, key)
+    loss = Loss(key, before.desired.revision, now)
+    return Lost(was.event_id, before.entry_id, before.item.tenant, before.assignee, was.place, loss)
 
 
 def _spread(entry_id: UUID, attempts: int) -> float:

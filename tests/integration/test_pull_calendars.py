@@ -1,5 +1,6 @@
 """Which calendars come down, under which names, and what is known of them while a switch is off."""
 
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import asyncpg
@@ -7,9 +8,11 @@ import asyncpg
 from calbus.entry import Place
 from calbus.store import pulls
 from calbus.store.pulls import Lost
+from calbus.touches import Loss
 from schemas.changes import AppointmentRemoved, AppointmentUpserted, EntryRemoved, EntryRescheduled
 from schemas.results import Ending
 from tests.integration.test_calendars import as_the_user, make_calendar
+from tests.support.mirror import Mirror
 from tests.support.waiting import until
 from tests.support.world import Tenant, World
 
@@ -141,18 +144,28 @@ async def test_a_removal_that_the_writer_meets_first_is_told(world: World) -> No
         assert (await tenant.outcome(first, "ann")).ending is Ending.APPLIED
         async with world.puller():
             await tenant.pulled("ann")
+        outcomes = []
         for number in range(2):
             [event] = await tenant.calendar("ann")
             await world.admin.user_deletes(tenant.directory, tenant.mailbox("ann"), event.id)
             newer = tenant.action("a1", "ann", title=f"Anew {number}")
             await tenant.publish(newer)
-            assert (await tenant.outcome(newer, "ann")).ending is Ending.APPLIED
+            outcomes.append(await tenant.outcome(newer, "ann"))
+            assert outcomes[-1].ending is Ending.APPLIED
             assert await tenant.subjects("ann") == [f"○ Anew {number}"]
         async with world.puller():
             # Nobody ever saw the second of them.
-            gone = await tenant.change("ann", EntryRemoved, number=2)
-            assert (gone.id, gone.revision) == ("a1", 3)
+            await tenant.change("ann", EntryRemoved, number=2)
             await tenant.pulled("ann")
+        # Each as the writer met it, before it wrote the entry anew: a reader can tell that it stands again.
+        for gone, outcome in zip(tenant.changes("ann"), outcomes, strict=True):
+            assert (gone.id, gone.revision) == ("a1", outcome.revision)
+            assert gone.seen_at < outcome.decided_at
+        mirror = Mirror()
+        mirror.take_outcome(outcomes[-1])
+        for event_id, change in world.told[tenant.id]:
+            mirror.take_change(event_id, change)
+        assert mirror.deviations(outcomes[-1].entry_id) == {}
         assert len(tenant.changes("ann")) == 2
         assert len({change.event_id for change in tenant.changes("ann")}) == 2
         assert await world.fetch("SELECT FROM lost_event") == []
@@ -186,7 +199,8 @@ async def test_what_is_known_of_the_last_entry_stays_until_its_removal_is_told(w
     [[event_id]] = await world.fetch("SELECT event_id FROM entry")
     await world.fetch("UPDATE entry SET event_id = NULL, etag = NULL, applied_hash = NULL")
     place = Place(tenant.directory, tenant.mailbox("ann"))
-    lost = Lost(event_id, outcome.entry_id, tenant.id, "ann", place, "key")
+    loss = Loss("key", action.revision, datetime.now(UTC))
+    lost = Lost(event_id, outcome.entry_id, tenant.id, "ann", place, loss)
     async with asyncpg.create_pool(world.dsn, min_size=1, max_size=2) as pool:
         async with pool.acquire() as connection:
             await pulls.put_lost(connection, [lost])

@@ -14,7 +14,21 @@ import pytest
 from hypothesis import Phase, assume, given, seed, settings
 
 from devstack.stack import Stack
-from tests.support.puller_model import Fleet, Step, is_varied, play, scripts
+from tests.support.puller_model import (
+    Delete,
+    DeleteOne,
+    Edit,
+    Fleet,
+    Kill,
+    MoveOne,
+    Plan,
+    Quiet,
+    Step,
+    Wait,
+    is_varied,
+    play,
+    scripts,
+)
 from tests.support.world import World, _free_port, new_world
 
 # To repeat a run of the slow form, as far as engines and processes repeat themselves.
@@ -70,6 +84,31 @@ async def box(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Box
 async def test_what_is_told_is_what_stands(world: World, fleet: Fleet, script: list[Step]) -> None:
     assume(is_varied(script, 7))
     await play(world, fleet, script)
+
+
+BEGINNING: list[Step] = [Plan(item=0, day=2, hour=9, count=3), Quiet(), Kill(slot=0), Kill(slot=1)]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(
+            [Delete(user="ann", which=0), Plan(item=0, day=3, hour=10, count=4), Wait()],
+            id="a writer meets a removal and writes the series anew before any puller looks",
+        ),
+        pytest.param(
+            [Edit(user="ann", which=0, what="subject"), MoveOne(user="ann", which=0, hour=16)],
+            id="an occurrence is moved before anybody sees what was done to its series",
+        ),
+        pytest.param(
+            [Edit(user="ann", which=0, what="subject"), DeleteOne(user="ann", which=1)],
+            id="an occurrence is deleted before anybody sees what was done to its series",
+        ),
+    ],
+)
+async def test_what_is_told_is_what_stands_after(world: World, fleet: Fleet, steps: list[Step]) -> None:
+    """Orders of events that random scripts came upon by chance."""
+    await play(world, fleet, [*BEGINNING, *steps, Quiet()])
 
 
 @pytest.mark.slow

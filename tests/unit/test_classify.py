@@ -19,7 +19,7 @@ from calbus.entry import (
     transaction_id_of,
 )
 from calbus.recurrence import Moved, Pattern, PatternType, Range, Recurrence
-from calbus.touches import Times, Touch
+from calbus.touches import Loss, Times, Touch
 from schemas.changes import (
     AppointmentRemoved,
     AppointmentUpserted,
@@ -32,7 +32,7 @@ from schemas.changes import (
 from schemas.items import Kind
 from schemas.reasons import Reason
 from schemas.switches import Detail, Touched
-from services.puller.classify import Gone, Ours, Removed, Verdict, View, classify, created_by, event_id_of
+from services.puller.classify import Gone, Ours, Removed, Verdict, View, classify, created_by, event_id_of, lost
 from services.puller.ours import expected, expected_occurrence
 from services.puller.seen import EXCEPTION, MASTER, OCCURRENCE, SINGLE, Seen
 from tests.unit.pulling import BEGIN, END, NOW, view
@@ -339,6 +339,19 @@ def test_a_second_removal_has_another_id_than_the_first() -> None:
     back = judge(shown(change_key="k2"), first.after, ours())
     second = judge(Gone(EVENT), back.after, ours())
     assert event_id_of(first.events[0], first.gone_key) != event_id_of(second.events[0], second.gone_key)
+
+
+def test_a_removal_that_a_writer_met_is_told_as_it_was_then() -> None:
+    desired = replace(ENTRY.desired, revision=ENTRY.desired.revision + 2)
+    applied = replace(ENTRY.applied, event_id="e2", etag='W/"k2"')
+    loss = Loss(KEY, ENTRY.desired.revision + 1, NOW - HOUR)
+    verdict = lost(view(), EVENT, known(shown()), replace(ENTRY, desired=desired, applied=applied), loss)
+    [removed] = verdict.events
+    assert isinstance(removed, EntryRemoved)
+    assert (removed.event_id, removed.revision, removed.seen_at) == (EVENT, loss.revision, loss.found_at)
+    assert verdict.touch is None
+    told = known(shown(), gone=True)
+    assert lost(view(), EVENT, told, ENTRY, loss) == Verdict(forget=True)
 
 
 def test_what_is_out_of_the_contracts_years_is_kept_and_not_told() -> None:
