@@ -61,7 +61,7 @@ _WAKE = """
 WITH locked AS (
     SELECT e.entry_id FROM entry e
     WHERE e.tenant = $1 AND ($2 = '' OR e.assignee = $2) AND (NOT $3 OR e.intent = 'absent') AND e.due_at = 'infinity'
-    LIMIT $5 FOR UPDATE SKIP LOCKED
+    ORDER BY e.entry_id LIMIT $5 FOR UPDATE
 ), numbered AS (
     SELECT entry_id, row_number() OVER () / $4::float AS wait_s FROM locked
 )
@@ -167,7 +167,7 @@ SELECT {_COLUMNS} FROM account_status s
 WHERE s.tenant = $1 AND s.assignee = ANY ($2::text[]) AND s.probe_at IS NOT NULL
 """  # noqa: S608
 
-# What was held, or too much, when its trouble ended; a backup that was restored in part; a row that somebody removed by
+# What was too much when its trouble ended; a backup that was restored in part; a row that somebody removed by
 # hand.
 _WAKE_FORGOTTEN = """
 WITH locked AS (
@@ -294,7 +294,7 @@ async def rest(connection: Connection, entry_ids: Sequence[UUID]) -> None:
 async def wake(connection: Connection, account: Account, *, only_leaving: bool = False) -> None:
     """Let what rests be due, a little spread; `only_leaving`: only what is to be removed.
 
-    Waits for no lock, and wakes up to 50,000: `wake_forgotten` sees to the rest.
+    Wakes up to 50,000: `wake_forgotten` sees to the rest.
     """
     await connection.execute(_WAKE, account.tenant, account.assignee, only_leaving, WOKEN_PER_S, WAKE_MAX_ENTRIES)
 

@@ -417,8 +417,13 @@ class Pipeline:
         if self._accounts_held:
             self._accounts_are_held([work for work in works if self._is_behind(work)])
             works = [work for work in works if not self._is_behind(work)]
-        if works and not await self._try_to_record(works):
-            self._accounts_are_held(works)
+        if not works or await self._try_to_record(works):
+            return
+        self._accounts_are_held([work for work in works if self._handler.says_something(work)])
+        # Those that say nothing of accounts have nothing to wait for.
+        silent = [work for work in works if not self._handler.says_something(work)]
+        if silent and not await self._try_to_record(silent):
+            self._accounts_are_held(silent)
 
     def _is_behind(self, work: Work) -> bool:
         """Whether others of its tenant wait to say something of accounts, as it would."""

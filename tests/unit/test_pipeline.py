@@ -475,6 +475,25 @@ async def test_what_says_something_of_a_held_account_waits_with_its_own_tenants_
     assert bench.pipeline.room == CALLS * 20
 
 
+async def test_what_says_nothing_of_accounts_waits_for_none() -> None:
+    class OneSpeaks(Stuck):
+        def says_something(self, work: Work) -> bool:
+            return work.job.entry_id.int == 7
+
+        async def record(self, works: Sequence[Work]) -> list[Report]:
+            if self.stuck and any(map(self.says_something, works)):
+                raise AccountsHeldError
+            return await Calls.record(self, works)
+
+    handler = OneSpeaks()
+    bench = Bench(handler)
+    bench.pipeline.begin([job(number, "stuck", str(number)) for number in range(18)])
+    await bench.told_of(17)
+    assert {one.job.entry_id.int for one in bench.reports} == set(range(18)) - {7}
+    handler.stuck = False
+    await bench.told_of(18)
+
+
 def _thirds(more: int) -> list[int]:
     return [number for number in range(more * 100, more * 100 + 18) if number % 3 == 0]
 
