@@ -32,7 +32,7 @@ CALENDARS_MAX_PER_TURN = 100
 # A directory that has an eighth of what a process takes gets more only if no other has anything due: one that hangs, or
 # has ten thousand calendars to read for the first time, holds up others for no longer than one turn of a mailbox.
 DIRECTORIES_AT_LEAST = 8
-# Where no other had, that is looked at again after this: it means to pass over all that is due of the one.
+# Where no other had, that is asked again after this: the question reads past all that is due of the one.
 OTHERS_INTERVAL_S = 5.0
 HEARTBEATS_PER_LEASE = 4
 COUNT_INTERVAL_S = 10.0

@@ -1,4 +1,4 @@
-"""Calls to Graph beside the writing itself: what gates, look-ups and probes ask. Each directory has its share of them.
+"""Calls to Graph beside the writing itself: what gates and look-ups ask. Each directory has its share of them.
 
 A directory that hangs holds its share and no more: nobody waits for it but its own entries. The writes themselves are
 counted in pipeline.py. Nothing here counts to a mailbox's budget: that is for whoever asks.
